@@ -1,1 +1,42 @@
-fn main() {}
+//! Developer commands of ketch. `cargo xtask demo` shows the main job; `cargo xtask test` runs every test.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::process::ExitCode;
+
+mod base_images;
+mod bench;
+mod demo;
+mod packages;
+mod privileges;
+mod shell;
+mod test;
+mod tidy;
+
+const USAGE: &str = "\
+cargo xtask demo            the main job, shown command by command
+cargo xtask test [FILTER]   every test: tidy, pure, contract, kernel, end to end
+cargo xtask bench [CASE]    measure, beside the other engines installed here
+cargo xtask tidy            only the checks of the source tree";
+
+/// What a developer command ends with.
+type Outcome = Result<(), String>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["demo"] => demo::run(),
+        ["test"] => test::run(None),
+        ["test", filter] => test::run(Some(filter)),
+        ["bench", cases @ ..] => bench::run(cases),
+        ["tidy"] => tidy::run(),
+        _ => Err(format!("usage:\n{USAGE}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

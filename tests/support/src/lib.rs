@@ -1,1 +1,14 @@
-//! placeholder
+//! A sealed world for end-to-end tests.
+//!
+//! A [`World`] has its own data root, run root and network namespace, drives the real `ketch` program in them, and at
+//! its end checks that nothing is left: no mount, link, firewall rule, cgroup, process or temporary file.
+//! It needs root, and fails loudly where it is not.
+
+mod leaks;
+mod ran;
+mod registry;
+mod world;
+
+pub use ran::Ran;
+pub use registry::Registry;
+pub use world::{World, eventually, program};

@@ -1,0 +1,50 @@
+//! Debian's docker-registry on loopback, inside a world's network namespace.
+
+use std::process::{Child, Stdio};
+
+use crate::{World, eventually};
+
+/// A running registry; it ends with this value.
+pub struct Registry {
+    process: Child,
+}
+
+/// Where it listens, in the world's namespace.
+pub const ADDRESS: &str = "127.0.0.1:5000";
+
+impl Registry {
+    /// Starts one with empty storage below the world's scratch directory and waits until it answers.
+    pub fn start(world: &World) -> Self {
+        let storage = world.path().join("registry");
+        let config = world.file(
+            "registry.yml",
+            &format!(
+                "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{ADDRESS}'}}\n",
+                storage.display()
+            ),
+        );
+        let process = world
+            .host(&["docker-registry", "serve", &config.to_string_lossy()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start docker-registry");
+        eventually("the registry answers", || {
+            (world.on_host(&format!("curl -sf http://{ADDRESS}/v2/")).code() == Some(0)).then_some(())
+        });
+        Self { process }
+    }
+
+    /// `127.0.0.1:5000/NAME`.
+    pub fn reference(&self, name: &str) -> String {
+        format!("{ADDRESS}/{name}")
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

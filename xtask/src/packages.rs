@@ -1,0 +1,65 @@
+//! Debian packages: says what it is about to install, and installs it.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::{Outcome, privileges};
+
+/// A package and a file that tells that it is there.
+pub struct Package {
+    /// Debian's name.
+    pub name: &'static str,
+    /// A program or file of it.
+    pub proof: &'static str,
+}
+
+/// What the demo needs.
+pub const DEMO: &[Package] = &[
+    Package { name: "gcc", proof: "/usr/bin/gcc" },
+    Package { name: "libc6-dev", proof: "/usr/include/stdlib.h" },
+    Package { name: "busybox-static", proof: "/bin/busybox" },
+    Package { name: "mmdebstrap", proof: "/usr/bin/mmdebstrap" },
+    Package { name: "curl", proof: "/usr/bin/curl" },
+    Package { name: "ca-certificates", proof: "/etc/ssl/certs/ca-certificates.crt" },
+];
+
+/// What the tests need besides.
+pub const TEST: &[Package] = &[
+    Package { name: "iproute2", proof: "/usr/sbin/ip" },
+    Package { name: "nftables", proof: "/usr/sbin/nft" },
+    Package { name: "docker-registry", proof: "/usr/bin/docker-registry" },
+    Package { name: "skopeo", proof: "/usr/bin/skopeo" },
+    Package { name: "umoci", proof: "/usr/bin/umoci" },
+    Package { name: "python3-minimal", proof: "/usr/bin/python3" },
+    Package { name: "util-linux", proof: "/usr/bin/nsenter" },
+];
+
+/// Installs those of `packages` that are missing.
+pub fn install(packages: &[&[Package]]) -> Outcome {
+    let missing: Vec<&str> = packages
+        .iter()
+        .flat_map(|list| list.iter())
+        .filter(|package| !Path::new(package.proof).exists())
+        .map(|package| package.name)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("About to install Debian packages: {}", missing.join(" "));
+    privileges::explain("to install packages");
+    apt(&["update", "-qq"])?;
+    let mut arguments = vec!["install", "-qq", "-y", "--no-install-recommends"];
+    arguments.extend(&missing);
+    apt(&arguments)
+}
+
+fn apt(arguments: &[&str]) -> Outcome {
+    let status = privileges::command("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .map_err(|error| format!("apt-get: {error} (these commands are for Debian)"))?;
+    if status.success() { Ok(()) } else { Err(format!("apt-get {} failed: {status}", arguments.join(" "))) }
+}
