@@ -9,6 +9,7 @@ pub mod capability;
 pub mod clone;
 mod error;
 pub mod fs;
+pub mod inherit;
 pub mod lock;
 pub mod mount;
 pub mod namespace;

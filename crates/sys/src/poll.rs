@@ -1,1 +1,206 @@
-//! (being written)
+//! What a poll loop waits for, as descriptors: signals ([`SignalFd`]) and the end of a child ([`reap`] on its pidfd).
+//! The waiting itself is `rustix::event::poll`.
+
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
+
+use crate::{Error, Result};
+
+/// Signals as a descriptor that becomes readable, signalfd(2). The signals stay blocked after it is dropped.
+#[derive(Debug)]
+pub struct SignalFd {
+    descriptor: OwnedFd,
+}
+
+impl SignalFd {
+    /// Blocks `signals` (numbers) in the calling thread and makes a non-blocking descriptor for them.
+    ///
+    /// # Errors
+    /// `EINVAL` for a number that is no signal; those of `pthread_sigmask` and `signalfd`.
+    pub fn new(signals: &[i32]) -> Result<Self> {
+        let set = set_of(signals)?;
+        // SAFETY: `set` is a valid, initialised set and the old mask is not asked for; the call only changes which
+        // signals this thread accepts.
+        let code = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+        if code != 0 {
+            return Err(Error::new("pthread_sigmask", Errno::from_raw_os_error(code)));
+        }
+        // SAFETY: -1 asks for a new descriptor; `set` is valid for the call.
+        let raw = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        if raw < 0 {
+            return Err(Error::new("signalfd", last_errno()));
+        }
+        // SAFETY: the kernel has just made this descriptor for us, nobody else owns it.
+        Ok(Self { descriptor: unsafe { OwnedFd::from_raw_fd(raw) } })
+    }
+
+    /// The number of the next signal that has arrived; None if there is none. Does not block.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn read(&self) -> Result<Option<i32>> {
+        // signalfd(2): a read gives whole `signalfd_siginfo` records of 128 bytes that begin with the number.
+        let mut record = [0u8; 128];
+        loop {
+            return match rustix::io::read(&self.descriptor, &mut record) {
+                Ok(128) => Ok(Some(i32::from_ne_bytes([record[0], record[1], record[2], record[3]]))),
+                Ok(_) => Err(Error::new("read signalfd", Errno::IO)),
+                Err(Errno::AGAIN) => Ok(None),
+                Err(Errno::INTR) => continue,
+                Err(errno) => Err(Error::new("read signalfd", errno)),
+            };
+        }
+    }
+}
+
+impl AsFd for SignalFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// Gives every signal its default disposition and unblocks all: what a caller set for itself must not reach a
+/// process that outlives it.
+///
+/// # Errors
+/// Those of `pthread_sigmask`.
+pub fn reset_signals() -> Result<()> {
+    for number in 1..=libc::SIGRTMAX() {
+        if matches!(number, libc::SIGKILL | libc::SIGSTOP) {
+            continue;
+        }
+        // SAFETY: SIG_DFL installs no handler. Numbers the C library keeps for itself give EINVAL, which is fine.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+    let empty = set_of(&[])?;
+    // SAFETY: as in `SignalFd::new`.
+    let code = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const empty, std::ptr::null_mut()) };
+    if code == 0 { Ok(()) } else { Err(Error::new("pthread_sigmask", Errno::from_raw_os_error(code))) }
+}
+
+/// Ignores `signal` (a number) in this process: writes to a closed pipe then fail with `EPIPE`.
+///
+/// # Errors
+/// `EINVAL` for a number that is no signal.
+pub fn ignore_signal(signal: i32) -> Result<()> {
+    // SAFETY: SIG_IGN installs no handler.
+    let previous = unsafe { libc::signal(signal, libc::SIG_IGN) };
+    if previous == libc::SIG_ERR { Err(Error::new("signal", last_errno())) } else { Ok(()) }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It called exit with this code.
+    Exited(i32),
+    /// This signal ended it.
+    Killed(i32),
+}
+
+/// Collects the child behind `pidfd` if it has ended; None if it still runs. Does not block.
+///
+/// # Errors
+/// `ECHILD` if it is not a child of this process, or was collected before.
+pub fn reap(pidfd: BorrowedFd<'_>) -> Result<Option<Ending>> {
+    wait(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
+}
+
+/// Waits until the child behind `pidfd` has ended, and collects it. Blocks.
+///
+/// # Errors
+/// As [`reap`].
+pub fn reap_blocking(pidfd: BorrowedFd<'_>) -> Result<Ending> {
+    loop {
+        if let Some(ending) = wait(pidfd, WaitIdOptions::EXITED)? {
+            return Ok(ending);
+        }
+    }
+}
+
+fn wait(pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> Result<Option<Ending>> {
+    loop {
+        return match rustix::process::waitid(WaitId::PidFd(pidfd), options) {
+            Ok(status) => Ok(status.as_ref().and_then(ending)),
+            Err(Errno::INTR) => continue,
+            Err(errno) => Err(Error::new("waitid", errno)),
+        };
+    }
+}
+
+fn ending(status: &WaitIdStatus) -> Option<Ending> {
+    let code = status.exit_status().map(Ending::Exited);
+    code.or_else(|| status.terminating_signal().map(Ending::Killed))
+}
+
+fn set_of(signals: &[i32]) -> Result<libc::sigset_t> {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset writes the whole set.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: sigemptyset has initialised it.
+    let mut set = unsafe { set.assume_init() };
+    for signal in signals {
+        // SAFETY: `set` is initialised; an invalid number is refused with EINVAL.
+        if unsafe { libc::sigaddset(&raw mut set, *signal) } != 0 {
+            return Err(Error::new("sigaddset", last_errno()));
+        }
+    }
+    Ok(set)
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+    use super::*;
+
+    fn pidfd_of(child: &std::process::Child) -> OwnedFd {
+        let pid = Pid::from_raw(i32::try_from(child.id()).expect("pid")).expect("pid is not 0");
+        pidfd_open(pid, PidfdFlags::empty()).expect("pidfd_open")
+    }
+
+    #[test]
+    fn reaps_exit_codes_and_signals() {
+        for (script, expected) in [("exit 7", Ending::Exited(7)), ("kill -9 $$", Ending::Killed(9))] {
+            let child = Command::new("/bin/sh").args(["-c", script]).spawn().expect("sh");
+            let pidfd = pidfd_of(&child);
+            assert_eq!(reap_blocking(pidfd.as_fd()).expect("reap"), expected);
+            assert_eq!(reap(pidfd.as_fd()).expect_err("collected twice").errno, Errno::CHILD);
+        }
+    }
+
+    #[test]
+    fn a_running_child_is_not_reaped() {
+        let mut child = Command::new("/bin/sh").args(["-c", "read x"]).stdin(std::process::Stdio::piped()).spawn().expect("sh");
+        let pidfd = pidfd_of(&child);
+        assert_eq!(reap(pidfd.as_fd()).expect("reap"), None);
+        drop(child.stdin.take());
+        assert!(matches!(reap_blocking(pidfd.as_fd()), Ok(Ending::Exited(_))));
+    }
+
+    #[test]
+    fn signals_arrive_as_descriptors() {
+        // The mask belongs to the thread, and the signal goes to the thread: other tests are not touched.
+        std::thread::spawn(|| {
+            let signals = SignalFd::new(&[libc::SIGUSR2]).expect("signalfd");
+            assert_eq!(signals.read().expect("read"), None);
+            // SAFETY: raises a signal that this thread has blocked.
+            unsafe { libc::raise(libc::SIGUSR2) };
+            assert_eq!(signals.read().expect("read"), Some(libc::SIGUSR2));
+        })
+        .join()
+        .expect("thread");
+    }
+
+    #[test]
+    fn an_impossible_signal_is_refused() {
+        assert_eq!(SignalFd::new(&[4711]).expect_err("refused").errno, Errno::INVAL);
+    }
+}
