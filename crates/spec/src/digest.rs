@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct Digest(String);
 
 /// Why a text is not a digest.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid digest {text:?}: expected sha256: and 64 lower-case hexadecimal digits")]
 pub struct DigestError {
     /// What was given.
@@ -65,7 +65,11 @@ impl TryFrom<String> for Digest {
         let valid = text.strip_prefix("sha256:").is_some_and(|hex| {
             hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
         });
-        if valid { Ok(Self(text)) } else { Err(DigestError { text }) }
+        if valid {
+            Ok(Self(text))
+        } else {
+            Err(DigestError { text })
+        }
     }
 }
 

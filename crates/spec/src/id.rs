@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct Id(String);
 
 /// Why a text is not an identifier.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid id {text:?}: expected 64 lower-case hexadecimal digits")]
 pub struct IdError {
     /// What was given.
@@ -50,8 +50,13 @@ impl FromStr for Id {
 impl TryFrom<String> for Id {
     type Error = IdError;
     fn try_from(text: String) -> Result<Self, IdError> {
-        let valid = text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if valid { Ok(Self(text)) } else { Err(IdError { text }) }
+        let valid =
+            text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if valid {
+            Ok(Self(text))
+        } else {
+            Err(IdError { text })
+        }
     }
 }
 

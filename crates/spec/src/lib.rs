@@ -6,6 +6,7 @@
 
 pub mod digest;
 pub mod duration;
+pub mod env;
 pub mod id;
 pub mod image;
 pub mod mount;
