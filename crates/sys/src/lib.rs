@@ -5,6 +5,7 @@
 //! errno. What `rustix` offers safely is used from there by the crates above; this crate has what it lacks.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod capability;
 pub mod clone;
 mod error;
