@@ -1,0 +1,176 @@
+//! Collection: what no image, container or cache record needs is removed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use ketch_spec::Digest;
+use ketch_spec::image::{Descriptor, ImageConfig, Index, Manifest, media_type};
+use ketch_sys::fs as sysfs;
+
+use crate::blob::MAX_DOCUMENT_BYTES;
+use crate::{Error, Result, Store, StoreLock};
+
+/// How long a partial download is worth keeping after its last byte came.
+const INGEST_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How deep indexes may nest.
+const MAX_INDEX_DEPTH: usize = 8;
+
+/// What others than image records need.
+#[derive(Debug, Clone, Default)]
+pub struct Roots {
+    /// Diff ids: of containers and build cache records.
+    pub layers: BTreeSet<Digest>,
+    /// Blobs: of build cache records.
+    pub blobs: BTreeSet<Digest>,
+}
+
+/// What a collection removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Freed {
+    /// Blobs, by digest.
+    pub blobs: Vec<Digest>,
+    /// Layers, by diff id.
+    pub layers: Vec<Digest>,
+    /// What they held in bytes: blobs by their size, layers by the content of their files.
+    pub bytes: u64,
+}
+
+/// What is reachable.
+#[derive(Default)]
+struct Reached {
+    blobs: BTreeSet<Digest>,
+    layers: BTreeSet<Digest>,
+}
+
+impl Store {
+    /// Removes every blob and layer that neither an image record nor `roots` reaches, everything unfinished that nobody
+    /// works on, and partial downloads that nobody continued for a day. The guard shows that nobody else is in the
+    /// store: it must be an exclusive one ([`Store::lock_exclusive`]).
+    ///
+    /// # Errors
+    /// A record cannot be read (nothing is removed then); something cannot be removed.
+    pub fn collect(&self, roots: &Roots, _exclusive: &StoreLock) -> Result<Freed> {
+        let reached = self.reach(roots)?;
+        let mut freed = Freed::default();
+        for place in [self.settled("layers"), self.settling("layers")] {
+            for (path, diff_id) in objects(&place)? {
+                if !reached.layers.contains(&diff_id) {
+                    freed.bytes += self.layer(&diff_id).map_or(0, |record| record.size_bytes);
+                    self.remove_layer(&path)?;
+                    freed.layers.push(diff_id);
+                }
+            }
+        }
+        for place in [self.settled("blobs"), self.settling("blobs")] {
+            for (path, digest) in objects(&place)? {
+                if !reached.blobs.contains(&digest) {
+                    freed.bytes += fs::metadata(&path).map_or(0, |metadata| metadata.len());
+                    sysfs::remove_tree(&path)?;
+                    freed.blobs.push(digest);
+                }
+            }
+        }
+        self.collect_unfinished()?;
+        Ok(freed)
+    }
+
+    /// A layer disappears from its place in one step, then its files go.
+    fn remove_layer(&self, path: &Path) -> Result<()> {
+        let away = self.root().join("ingest/work").join(format!("removed-{}", sysfs::random_hex(8)));
+        // Commit point of a layer's removal: a crash after it leaves garbage only.
+        fs::rename(path, &away).map_err(Error::io("rename", path))?;
+        Ok(sysfs::remove_tree(&away)?)
+    }
+
+    /// Garbage of crashes: with the store held alone, no directory in `work` has an owner, and no other boot's settling
+    /// directory can be trusted.
+    fn collect_unfinished(&self) -> Result<()> {
+        for path in entries(&self.root().join("ingest/work"))? {
+            sysfs::remove_tree(&path)?;
+        }
+        let ours = self.settling("blobs").parent().map(Path::to_path_buf);
+        for path in entries(&self.root().join("ingest/settling"))? {
+            if Some(&path) != ours.as_ref() {
+                sysfs::remove_tree(&path)?;
+            }
+        }
+        for path in entries(&self.root().join("ingest/blobs"))? {
+            let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
+            let age = modified.ok().and_then(|time| SystemTime::now().duration_since(time).ok());
+            if age.is_some_and(|age| age > INGEST_GRACE) {
+                sysfs::remove_tree(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn reach(&self, roots: &Roots) -> Result<Reached> {
+        let mut reached = Reached { blobs: roots.blobs.clone(), layers: roots.layers.clone() };
+        for record in self.images()? {
+            self.reach_target(&record.target, &mut reached, 0)?;
+        }
+        Ok(reached)
+    }
+
+    /// Follows an index or manifest as far as its blobs are here.
+    fn reach_target(&self, target: &Descriptor, reached: &mut Reached, depth: usize) -> Result<()> {
+        if depth > MAX_INDEX_DEPTH || !reached.blobs.insert(target.digest.clone()) || !self.has(&target.digest) {
+            return Ok(());
+        }
+        match target.media_type.as_str() {
+            media_type::INDEX | media_type::DOCKER_LIST => {
+                let index: Index = self.document(&target.digest)?;
+                for child in &index.manifests {
+                    self.reach_target(child, reached, depth + 1)?;
+                }
+            }
+            media_type::MANIFEST | media_type::DOCKER_MANIFEST => {
+                let manifest: Manifest = self.document(&target.digest)?;
+                reached.blobs.extend(manifest.layers.iter().map(|layer| layer.digest.clone()));
+                if reached.blobs.insert(manifest.config.digest.clone()) && self.has(&manifest.config.digest) {
+                    // An artifact's config need not be an image config.
+                    if let Ok(config) = self.document::<ImageConfig>(&manifest.config.digest) {
+                        reached.layers.extend(config.rootfs.diff_ids);
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Reads and parses an index, manifest or config.
+    ///
+    /// # Errors
+    /// It is missing, too large or not of this shape.
+    pub fn document<T: serde::de::DeserializeOwned>(&self, digest: &Digest) -> Result<T> {
+        let bytes = self.read(digest, MAX_DOCUMENT_BYTES)?;
+        serde_json::from_slice(&bytes).map_err(|source| Error::Json { what: format!("blob {digest}"), source })
+    }
+}
+
+/// The objects in a place whose names are the hex digits of a digest.
+fn objects(place: &Path) -> Result<Vec<(PathBuf, Digest)>> {
+    let digest = |path: &PathBuf| {
+        let name = path.file_name()?.to_str()?;
+        format!("sha256:{name}").parse().ok()
+    };
+    Ok(entries(place)?.into_iter().filter_map(|path| digest(&path).map(|digest| (path, digest))).collect())
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    let listing = match fs::read_dir(directory) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("readdir", directory)(error)),
+    };
+    let mut paths = Vec::new();
+    for entry in listing {
+        paths.push(entry.map_err(Error::io("readdir", directory))?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}

@@ -1,0 +1,5 @@
+//! t
+/// t
+#[derive(Debug, thiserror::Error)]
+#[error("x")]
+pub struct TarError;
