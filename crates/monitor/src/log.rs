@@ -151,7 +151,8 @@ impl LogFile {
     }
 
     fn message(&mut self, stream: Stream, message: &[u8], time: &str) {
-        let full = |bytes: u64| self.rotation.max_bytes.is_some_and(|max| bytes >= max);
+        let max_bytes = self.rotation.max_bytes;
+        let full = |bytes: u64| max_bytes.is_some_and(|max| bytes >= max);
         if full(self.size + self.buffer.len() as u64) {
             self.flush();
             if full(self.size) {

@@ -32,6 +32,18 @@ pub enum Frame {
     Exit(ExitRecord),
 }
 
+/// Kind of [`Frame::Stdout`].
+pub const STDOUT: u8 = 1;
+/// Kind of [`Frame::Stderr`].
+pub const STDERR: u8 = 2;
+
+/// The header of a frame, for writers that send a payload without copying it; `length` is at most
+/// [`MAX_FRAME_BYTES`].
+pub fn header(kind: u8, length: usize) -> [u8; 5] {
+    let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+    [kind, a, b, c, d]
+}
+
 /// Writes one frame.
 ///
 /// # Errors
@@ -42,8 +54,7 @@ pub fn write_frame(writer: &mut impl Write, frame: &Frame) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "frame too long"));
     }
     let mut bytes = Vec::with_capacity(5 + payload.len());
-    bytes.push(kind);
-    bytes.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes());
+    bytes.extend_from_slice(&header(kind, payload.len()));
     bytes.extend_from_slice(&payload);
     writer.write_all(&bytes)
 }
@@ -96,8 +107,8 @@ pub fn take_frame(buffer: &mut Vec<u8>) -> io::Result<Option<Frame>> {
 pub fn encode(frame: &Frame) -> (u8, Vec<u8>) {
     match frame {
         Frame::Stdin(bytes) => (0, bytes.clone()),
-        Frame::Stdout(bytes) => (1, bytes.clone()),
-        Frame::Stderr(bytes) => (2, bytes.clone()),
+        Frame::Stdout(bytes) => (STDOUT, bytes.clone()),
+        Frame::Stderr(bytes) => (STDERR, bytes.clone()),
         Frame::StdinEnd => (3, Vec::new()),
         Frame::Resize { rows, columns } => (4, [rows.to_be_bytes(), columns.to_be_bytes()].concat()),
         Frame::Signal(signal) => (5, signal.to_be_bytes().to_vec()),
@@ -108,8 +119,8 @@ pub fn encode(frame: &Frame) -> (u8, Vec<u8>) {
 fn decode(kind: u8, payload: Vec<u8>) -> io::Result<Frame> {
     Ok(match kind {
         0 => Frame::Stdin(payload),
-        1 => Frame::Stdout(payload),
-        2 => Frame::Stderr(payload),
+        STDOUT => Frame::Stdout(payload),
+        STDERR => Frame::Stderr(payload),
         3 => Frame::StdinEnd,
         4 => {
             let [a, b, c, d] = payload.try_into().map_err(|_| invalid())?;
