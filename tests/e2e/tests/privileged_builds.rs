@@ -117,9 +117,9 @@ fn the_context_is_a_fence() {
 #[test]
 fn a_killed_build_leaves_nothing() {
     let world = World::with_busybox();
-    world.file("app/Dockerfile", "FROM busybox\nRUN echo started && sleep 600\n");
+    world.file("app/Dockerfile", "FROM busybox\nRUN echo started && sleep 631\n");
     let mut build = world.spawn("build -t never app");
-    eventually("the step runs", || world.on_host("pgrep -f '^sleep 600$'").code().filter(|code| *code == 0));
+    eventually("the step runs", || world.on_host("pgrep -f '^sleep 631$'").code().filter(|code| *code == 0));
     build.kill().expect("kill -9 of the build");
     build.wait().expect("reap it");
     eventually("its container ended", || world.monitors().is_empty().then_some(()));

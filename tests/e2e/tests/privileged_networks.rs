@@ -5,7 +5,7 @@ use ketch_test_support::{World, eventually};
 const SERVE: &str = "sh -c 'echo here > /index.html; exec httpd -f -p 80 -h /'";
 
 fn reachable(world: &World, from: &str, url: &str) -> bool {
-    world.run(&format!("exec {from} wget -q -T 2 -O - {url}")).stdout() == "here"
+    world.run(&format!("exec {from} timeout 2 wget -q -O - {url}")).stdout() == "here"
 }
 
 #[test]
