@@ -1,7 +1,62 @@
 //! Containers: configuration, state, and one file a verb.
+//!
+//! A running container's only writer is its monitor: verbs on it are messages over its control socket ([`control`]).
+//! Verbs on a container that does not run take its owner lock and do the work themselves.
 
+pub mod attach;
+pub mod build_step;
+mod channel;
 pub mod config;
 pub mod control;
+pub mod copy;
+mod create;
+mod exec;
+mod executable;
+pub mod files;
+mod inspect;
+mod kill;
+pub mod load;
+pub mod logs;
+mod merge;
+mod pause;
+mod port;
+mod recover;
+pub mod remove;
+mod rename;
 pub mod request;
+mod restart;
+pub mod root;
+pub mod spec;
+pub mod start;
 pub mod state;
+mod stop;
 pub mod stream;
+pub mod tear_down;
+mod top;
+pub mod user;
+mod validate;
+mod wait;
+
+pub use attach::{Attached, attach};
+pub use build_step::{StepOutput, StepRun, run_step};
+pub use config::ContainerConfig;
+pub use control::{AttachStreams, ExecConfig};
+pub use copy::{PathStat, copy_in, copy_out, stat_path};
+pub use create::{Created, create};
+pub use exec::exec;
+pub use inspect::inspect;
+pub use kill::kill;
+pub use load::{Container, list, load, resolve};
+pub use logs::{LogLine, LogOptions, LogReader, logs};
+pub use pause::{pause, unpause};
+pub use port::port;
+pub use recover::recover;
+pub use remove::{RemoveOptions, remove};
+pub use rename::rename;
+pub use request::{CreateRequest, NetworkRequest, PullPolicy};
+pub use restart::restart;
+pub use start::{StartOptions, start};
+pub use state::{ContainerState, ExitRecord, Status};
+pub use stop::{StopOptions, stop};
+pub use top::{Top, top};
+pub use wait::{WaitCondition, wait};

@@ -145,3 +145,50 @@ pub struct HealthProbe {
     /// The first 4096 bytes of output.
     pub output: String,
 }
+
+impl ContainerState {
+    /// The state of a container that has just been made.
+    pub fn created() -> Self {
+        Self {
+            version: VERSION,
+            status: Status::Created,
+            pid: 0,
+            started: None,
+            exit: None,
+            restart_count: 0,
+            stopped_by_user: false,
+            endpoints: BTreeMap::new(),
+            ports: Vec::new(),
+            health: None,
+            cgroup: None,
+            other: Map::new(),
+        }
+    }
+
+    /// Clears what is true of a running container only, and records how the run ended.
+    pub fn exited(&mut self, exit: ExitRecord) {
+        self.status = Status::Exited;
+        self.pid = 0;
+        self.exit = Some(exit);
+        self.endpoints.clear();
+        self.ports.clear();
+        self.cgroup = None;
+        // Docker keeps the last verdict of a stopped container as unhealthy only while it runs.
+        if let Some(health) = &mut self.health {
+            health.failing_streak = 0;
+        }
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
+            Self::Exited => "exited",
+            Self::Dead => "dead",
+        })
+    }
+}
