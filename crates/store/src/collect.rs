@@ -85,11 +85,14 @@ impl Store {
         Ok(sysfs::remove_tree(&away)?)
     }
 
-    /// Garbage of crashes: with the store held alone, no directory in `work` has an owner, and no other boot's settling
+    /// Garbage of crashes: with the store held alone, what is in `work` has no
+    /// owner (but for a draft whose owner let go of the store, which its lock tells), and no other boot's settling
     /// directory can be trusted.
     fn collect_unfinished(&self) -> Result<()> {
         for path in entries(&self.root().join("ingest/work"))? {
-            sysfs::remove_tree(&path)?;
+            if !crate::draft::is_in_use(&path) {
+                sysfs::remove_tree(&path)?;
+            }
         }
         let ours = self.settling("blobs").parent().map(Path::to_path_buf);
         for path in entries(&self.root().join("ingest/settling"))? {

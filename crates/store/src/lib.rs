@@ -20,6 +20,7 @@
 mod blob;
 mod collect;
 //mod decode;
+mod draft;
 mod error;
 mod ingest;
 mod layer;
@@ -33,6 +34,7 @@ mod unpack;
 pub use blob::MAX_DOCUMENT_BYTES;
 pub use collect::{Freed, Roots};
 //pub use decode::{Compression, Decoder};
+pub use draft::Draft;
 pub use error::{Error, Result};
 pub use ingest::Ingest;
 pub use layer::{LayerForm, LayerRecord};

@@ -1,0 +1,69 @@
+//! `inspect` of an image: the JSON of Docker's Engine API 1.51, `ImageInspect`.
+
+use ketch_spec::Reference;
+use serde_json::{Map, Value, json};
+
+use super::resolve::resolve_merged;
+use super::{Image, ImageError};
+use crate::{Engine, Result};
+
+/// Docker's document about an image.
+///
+/// # Errors
+/// As [`super::resolve`].
+pub fn inspect(engine: &Engine, wanted: &str) -> Result<Value> {
+    let image = resolve_merged(engine, wanted)?;
+    document(engine, &image)
+}
+
+fn document(engine: &Engine, image: &Image) -> Result<Value> {
+    let config = &image.config;
+    let names = |references: &[Reference]| references.iter().map(Reference::familiar).collect::<Vec<_>>();
+    let comment = config.history.last().and_then(|step| step.comment.clone()).unwrap_or_default();
+    let mut found = Map::new();
+    let mut set = |key: &str, value: Value| {
+        found.insert(key.to_owned(), value);
+    };
+    set("Id", json!(image.id));
+    set("RepoTags", json!(names(&image.references)));
+    set("RepoDigests", json!(names(&image.repo_digests)));
+    set("Parent", json!(""));
+    set("Comment", json!(comment));
+    if let Some(created) = &config.created {
+        set("Created", json!(created));
+    }
+    set("DockerVersion", json!(""));
+    set("Author", json!(config.author.clone().unwrap_or_default()));
+    set("Config", json!(config.config.clone().unwrap_or_default()));
+    set("Architecture", json!(config.architecture));
+    if let Some(variant) = &config.variant {
+        set("Variant", json!(variant));
+    }
+    set("Os", json!(config.os));
+    if let Some(version) = config.other.get("os.version") {
+        set("OsVersion", version.clone());
+    }
+    set("Size", json!(image.size_bytes));
+    set("GraphDriver", graph_driver(engine, image)?);
+    set("RootFS", json!({ "Type": "layers", "Layers": image.layers }));
+    let tagged = image.tagged.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |time| time.to_string());
+    set("Metadata", json!({ "LastTagTime": tagged }));
+    set("Descriptor", json!(image.target));
+    Ok(Value::Object(found))
+}
+
+/// Where the layers are, as Docker's overlay2 driver tells it: the top one apart from those below, uppermost first.
+fn graph_driver(engine: &Engine, image: &Image) -> Result<Value> {
+    let mut directories = Vec::with_capacity(image.layers.len());
+    for diff_id in image.layers.iter().rev() {
+        directories.push(engine.store().lower_dir(diff_id).map_err(ImageError::from)?.display().to_string());
+    }
+    let mut data = Map::new();
+    if let Some((top, below)) = directories.split_first() {
+        if !below.is_empty() {
+            data.insert("LowerDir".into(), json!(below.join(":")));
+        }
+        data.insert("UpperDir".into(), json!(top));
+    }
+    Ok(json!({ "Name": "overlay", "Data": data }))
+}

@@ -1,0 +1,152 @@
+//! The build cache's records: `build/records/<hex of key>.json`. What a key is made of is the builder's affair.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use ketch_spec::Digest;
+use ketch_spec::image::Descriptor;
+use ketch_store::Roots;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::LayerError;
+use crate::record::{self, Durability};
+use crate::{Engine, Result};
+
+/// The record version this program writes.
+const VERSION: u32 = 1;
+
+/// What a step made the last time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CacheRecord {
+    /// Record version.
+    #[serde(default = "version")]
+    pub version: u32,
+    /// When the step ran.
+    pub created: Timestamp,
+    /// The layer it made, if it made one: its digest is the diff id.
+    #[serde(default)]
+    pub layer: Option<Descriptor>,
+    /// What the builder wants to know again.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl CacheRecord {
+    /// A record of now.
+    pub fn new(layer: Option<Descriptor>) -> Self {
+        Self { version: VERSION, created: Timestamp::now(), layer, other: Map::new() }
+    }
+}
+
+fn version() -> u32 {
+    VERSION
+}
+
+/// What the step with this key made, if it is known and its layer is still here. Notes the use: the file's modification
+/// time is the last use.
+///
+/// # Errors
+/// A record that cannot be read.
+pub fn cache_get(engine: &Engine, key: &Digest) -> Result<Option<CacheRecord>> {
+    let path = record_path(engine, key);
+    let Some(found) = record::read_if_there::<CacheRecord>(&path).map_err(LayerError::from)? else { return Ok(None) };
+    if found.version > VERSION {
+        // A later version's: not for us, and not ours to remove.
+        return Ok(None);
+    }
+    if let Some(layer) = &found.layer
+        && !(engine.store().has_layer(&layer.digest) && engine.store().has(&layer.digest))
+    {
+        return Ok(None);
+    }
+    if let Ok(file) = fs::File::options().append(true).open(&path) {
+        // Losing a note of use costs at most a rebuild.
+        let _ = file.set_modified(SystemTime::now());
+    }
+    Ok(Some(found))
+}
+
+/// Remembers what the step with this key made. A power cut may lose it.
+///
+/// # Errors
+/// The record cannot be written.
+pub fn cache_put(engine: &Engine, key: &Digest, record: &CacheRecord) -> Result<()> {
+    let path = record_path(engine, key);
+    if let Some(directory) = path.parent().filter(|directory| !directory.is_dir()) {
+        fs::create_dir_all(directory)
+            .map_err(|source| LayerError::Io { call: "mkdir", path: directory.to_owned(), source })?;
+    }
+    record::write(&path, record, Durability::Volatile).map_err(LayerError::from)?;
+    Ok(())
+}
+
+/// All records with their keys and last uses.
+///
+/// # Errors
+/// The directory cannot be read; a record that does not parse is left out.
+pub fn cache_list(engine: &Engine) -> Result<Vec<(Digest, CacheRecord, SystemTime)>> {
+    let directory = records_dir(engine);
+    let listing = match fs::read_dir(&directory) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(LayerError::Io { call: "readdir", path: directory, source }.into()),
+    };
+    let mut found = Vec::new();
+    for entry in listing {
+        let entry = entry.map_err(|source| LayerError::Io { call: "readdir", path: directory.clone(), source })?;
+        let name = entry.file_name();
+        let Some(hex) = name.to_str().and_then(|name| name.strip_suffix(".json")) else { continue };
+        let Ok(key) = format!("sha256:{hex}").parse() else { continue };
+        let Ok(Some(record)) = record::read_if_there(&entry.path()) else { continue };
+        let used = entry.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+        found.push((key, record, used));
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
+}
+
+/// Forgets records that were not used for `unused_for` (all of them if it is zero), and collects what only they needed.
+/// Returns the keys and what was freed.
+///
+/// # Errors
+/// A record cannot be removed; the collection failed.
+pub fn cache_prune(engine: &Engine, unused_for: Duration) -> Result<(Vec<Digest>, ketch_store::Freed)> {
+    let now = SystemTime::now();
+    let mut removed = Vec::new();
+    for (key, _, used) in cache_list(engine)? {
+        let age = now.duration_since(used).unwrap_or_default();
+        if age >= unused_for {
+            let path = record_path(engine, &key);
+            match fs::remove_file(&path) {
+                Ok(()) => removed.push(key),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(LayerError::Io { call: "unlink", path, source }.into()),
+            }
+        }
+    }
+    let freed = crate::image::collect(engine)?;
+    Ok((removed, freed))
+}
+
+/// What the records keep in the store.
+///
+/// # Errors
+/// As [`cache_list`].
+pub fn cache_roots(engine: &Engine) -> Result<Roots> {
+    let layers: BTreeSet<Digest> =
+        cache_list(engine)?.into_iter().filter_map(|(_, record, _)| record.layer.map(|layer| layer.digest)).collect();
+    // A step's layer blob is the uncompressed archive: both have the same digest.
+    Ok(Roots { blobs: layers.clone(), layers })
+}
+
+fn records_dir(engine: &Engine) -> PathBuf {
+    engine.paths().build_dir().join("records")
+}
+
+fn record_path(engine: &Engine, key: &Digest) -> PathBuf {
+    records_dir(engine).join(format!("{}.json", key.hex()))
+}

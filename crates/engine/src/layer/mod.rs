@@ -1,0 +1,71 @@
+//! Layers as others see them: mounted, being written, remembered by the build cache.
+//!
+//! Mounts made here are detached (open_tree(2), fsmount(2)): they are reached through a descriptor, exist in no
+//! directory of the host, and go when the descriptor does.
+
+mod cache;
+mod draft;
+mod mount;
+mod view;
+
+use ketch_store as store;
+
+pub use cache::{CacheRecord, cache_get, cache_list, cache_prune, cache_put, cache_roots};
+pub use draft::LayerDraft;
+pub use mount::{Writable, mount};
+pub use view::LayerView;
+
+use crate::{Error, ErrorKind};
+
+/// What failed with layers.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A system call.
+    #[error(transparent)]
+    System(#[from] ketch_sys::Error),
+    /// The kernel refused an overlay mount; its own words, if it had any.
+    #[error("cannot mount {layers} layers: {said}")]
+    Overlay {
+        /// How many lower layers there are.
+        layers: usize,
+        /// What the kernel wrote into the mount's message log.
+        said: String,
+        /// The error number's text.
+        source: ketch_sys::Error,
+    },
+    /// More layers than the kernel can stack.
+    #[error("{layers} layers are more than the {limit} that this kernel can stack")]
+    TooManyLayers {
+        /// How many there are.
+        layers: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A record of the build cache.
+    #[error(transparent)]
+    Record(#[from] crate::record::Error),
+    /// Something of ours cannot be read or written.
+    #[error("{call} {}", path.display())]
+    Io {
+        /// What was tried.
+        call: &'static str,
+        /// On which file.
+        path: std::path::PathBuf,
+        /// What came of it.
+        source: std::io::Error,
+    },
+}
+
+impl From<LayerError> for Error {
+    fn from(error: LayerError) -> Self {
+        let kind = match &error {
+            LayerError::Store(store::Error::MissingLayer { .. }) => ErrorKind::NotFound,
+            LayerError::Overlay { .. } | LayerError::TooManyLayers { .. } => ErrorKind::Unsupported,
+            _ => ErrorKind::Internal,
+        };
+        Error::caused(kind, "cannot use the image's layers", &error)
+    }
+}
