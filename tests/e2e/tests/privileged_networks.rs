@@ -54,7 +54,7 @@ fn two_user_networks_cannot_reach_each_other() {
 #[test]
 fn ports_are_published_on_all_addresses_and_loopback() {
     let world = World::with_busybox();
-    world.on_host("ip link add outside type dummy").ok();
+    world.on_host("ip link add outside type bridge").ok();
     world.on_host("ip addr add 203.0.113.7/24 dev outside").ok();
     world.on_host("ip link set outside up").ok();
     world.run(&format!("run -d --name web -p 8080:80 busybox {SERVE}")).ok();
@@ -123,7 +123,7 @@ fn containers_reach_the_outside_through_nat() {
 fn host_none_and_container_modes() {
     let world = World::with_busybox();
     assert_eq!(world.run("run --rm --network none busybox ls /sys/class/net").ok(), "lo");
-    world.on_host("ip link add seen type dummy").ok();
+    world.on_host("ip link add seen type bridge").ok();
     assert!(world.run("run --rm --network host busybox ip link").ok().contains("seen"));
     world.on_host("ip link delete seen").ok();
     world.run(&format!("run -d --name web busybox {SERVE}")).ok();
