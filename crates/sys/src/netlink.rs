@@ -134,6 +134,14 @@ impl Socket {
     /// # Errors
     /// The first refusal. rtnetlink goes on with the messages after it; nf_tables undoes its whole batch.
     pub fn change(&mut self, request: Request) -> Result<(), Error> {
+        self.change_tolerating(&[], request)
+    }
+
+    /// The same, where some refusals say that it is as wanted already.
+    ///
+    /// # Errors
+    /// The first refusal that is not one of `fine`.
+    pub fn change_tolerating(&mut self, fine: &[Errno], request: Request) -> Result<(), Error> {
         let (first, count) = self.send(request)?;
         let mut refusal = None;
         let mut buffer = vec![0; RECEIVE_BYTES];
@@ -142,7 +150,8 @@ impl Socket {
                 let message = message?;
                 let index = message.sequence.wrapping_sub(first);
                 if message.kind == MESSAGE_ERROR && index < count && refusal.is_none() {
-                    refusal = message.error(index)?;
+                    let error = message.error(index)?;
+                    refusal = error.filter(|error| !error.errno().is_some_and(|errno| fine.contains(&errno)));
                 }
             }
         }
