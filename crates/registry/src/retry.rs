@@ -1,0 +1,70 @@
+//! Pauses between attempts, and the words of servers made fit for a terminal.
+
+use std::time::Duration;
+
+use crate::options::RetryPolicy;
+
+/// Longest text of a server that is shown, in characters.
+const TEXT_MAX: usize = 300;
+
+/// The pause after failure number `failed` (from 1); `asked` is the server's wish.
+pub(crate) fn delay(policy: &RetryPolicy, failed: u32, asked: Option<Duration>) -> Duration {
+    let doubled = policy
+        .first_delay
+        .saturating_mul(1 << failed.saturating_sub(1).min(16));
+    asked.unwrap_or(doubled).min(policy.longest_delay)
+}
+
+/// `Retry-After` in seconds; its other form, a date, is not worth a calendar here.
+pub(crate) fn retry_after(header: Option<&str>) -> Option<Duration> {
+    header?.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// Statuses that another attempt may change.
+pub(crate) fn is_transient_status(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// One bounded line without control characters.
+pub(crate) fn clean_text(text: &str) -> String {
+    let words: Vec<&str> = text
+        .split(char::is_whitespace)
+        .filter(|word| !word.is_empty())
+        .collect();
+    words
+        .join(" ")
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(TEXT_MAX)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_and_are_bounded() {
+        let policy = RetryPolicy::default();
+        let pauses: Vec<u128> = (1..=8)
+            .map(|n| delay(&policy, n, None).as_millis())
+            .collect();
+        assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
+        assert_eq!(delay(&policy, u32::MAX, None), policy.longest_delay);
+        assert_eq!(
+            delay(&policy, 1, retry_after(Some(" 2 "))),
+            Duration::from_secs(2)
+        );
+        assert_eq!(
+            delay(&policy, 1, retry_after(Some("86400"))),
+            policy.longest_delay
+        );
+        assert_eq!(retry_after(Some("Wed, 21 Oct 2015 07:28:00 GMT")), None);
+    }
+
+    #[test]
+    fn server_text_is_made_harmless() {
+        assert_eq!(clean_text("a\x1b[31m\n  b\0"), "a[31m b");
+        assert_eq!(clean_text(&"x".repeat(9999)).len(), TEXT_MAX);
+    }
+}
