@@ -3,8 +3,12 @@
 mod dockerfile;
 mod error;
 mod expand;
+mod ignore;
+mod key;
 mod observer;
+mod path;
 mod request;
+mod source;
 
 pub use error::{BuildError, Mistake, Position, Source};
 pub use observer::{BuildEvent, BuildObserver, OutputStream, Silent};
