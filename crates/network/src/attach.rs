@@ -43,7 +43,9 @@ pub fn attach(
         Links::open()
     })??;
     let mut links = Links::open()?;
-    let bridge = links.find(&network.bridge)?.ok_or_else(|| missing(&network.bridge))?;
+    let bridge = links
+        .find(&network.bridge)?
+        .ok_or_else(|| missing(&network.bridge))?;
     let pair = VethPair {
         host_name: &endpoint.host_link,
         bridge: bridge.index,
@@ -53,7 +55,10 @@ pub fn attach(
         netns,
     };
     let mut made = links.make_veth(&pair);
-    if made.as_ref().is_err_and(|error| error.errno() == Some(Errno::EXIST)) {
+    if made
+        .as_ref()
+        .is_err_and(|error| error.errno() == Some(Errno::EXIST))
+    {
         // The pair of an earlier run whose namespace has not ended yet.
         if let Some(stale) = links.find(pair.host_name)? {
             links.delete(stale.index)?;
@@ -61,12 +66,20 @@ pub fn attach(
         }
     }
     let action = || format!("create veth {} for {}", pair.host_name, pair.inner_name);
-    made.map_err(|source| Error::Link { action: action(), source })?;
-    if !driver.inter_container {
-        let port = links.find(pair.host_name)?.ok_or_else(|| missing(pair.host_name))?;
-        links.isolate_port(port.index)?;
+    made.map_err(|source| Error::Link {
+        action: action(),
+        source,
+    })?;
+    let hairpin = bridged_packets_are_filtered();
+    if hairpin || !driver.inter_container {
+        let port = links
+            .find(pair.host_name)?
+            .ok_or_else(|| missing(pair.host_name))?;
+        links.set_port(port.index, hairpin, !driver.inter_container)?;
     }
-    let inner = inside.find(options.interface)?.ok_or_else(|| missing(options.interface))?;
+    let inner = inside
+        .find(options.interface)?
+        .ok_or_else(|| missing(options.interface))?;
     let gateway = endpoint.gateway.filter(|_| options.default_route);
     inside.configure(inner.index, Some((endpoint.ipv4, endpoint.prefix)), gateway)?;
     inside.configure(LOOPBACK_INDEX, None, None)
@@ -93,7 +106,21 @@ pub fn loopback_up(netns: BorrowedFd<'_>) -> Result<()> {
     Links::open_in(netns)?.configure(LOOPBACK_INDEX, None, None)
 }
 
+/// Whether br_netfilter is on. Then a container's packet to its own published port is translated in the bridge and
+/// must go back by the same port; otherwise it passes through the routing of the host.
+fn bridged_packets_are_filtered() -> bool {
+    fs::read("/proc/sys/net/bridge/bridge-nf-call-iptables")
+        .is_ok_and(|value| value.trim_ascii() == b"1")
+}
+
 fn missing(name: &str) -> Error {
-    let source = ketch_sys::netlink::Error::Refused { errno: Errno::NODEV, text: None, index: 0 };
-    Error::Link { action: format!("find link {name}"), source }
+    let source = ketch_sys::netlink::Error::Refused {
+        errno: Errno::NODEV,
+        text: None,
+        index: 0,
+    };
+    Error::Link {
+        action: format!("find link {name}"),
+        source,
+    }
 }

@@ -57,7 +57,11 @@ pub fn sweep_retired() -> Result<()> {
 ///
 /// # Errors
 /// An address that cannot be had, or a refusal of the kernel; then nothing is left.
-pub fn join(network_dir: &Path, network: &NetworkRecord, request: &EndpointRequest) -> Result<EndpointRecord> {
+pub fn join(
+    network_dir: &Path,
+    network: &NetworkRecord,
+    request: &EndpointRequest,
+) -> Result<EndpointRecord> {
     let lock = NetworkLock::take(network_dir)?;
     let record = claim(&lock, network_dir, network, request)?;
     match raise(network) {
@@ -81,7 +85,11 @@ pub fn join(network_dir: &Path, network: &NetworkRecord, request: &EndpointReque
 ///
 /// # Errors
 /// The first failure; all steps are tried.
-pub fn leave(network_dir: &Path, network: &NetworkRecord, container: &Id) -> Result<Option<RetiredBridge>> {
+pub fn leave(
+    network_dir: &Path,
+    network: &NetworkRecord,
+    container: &Id,
+) -> Result<Option<RetiredBridge>> {
     let lock = match NetworkLock::take(network_dir) {
         // The network has been removed by force: there is nothing to leave.
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
@@ -118,7 +126,23 @@ fn subnet(network: &NetworkRecord) -> Result<&SubnetRecord> {
         .subnets
         .first()
         .filter(|_| !network.bridge.is_empty())
-        .ok_or_else(|| Error::NoEndpoints { network: network.name.clone(), driver: network.driver.clone() })
+        .ok_or_else(|| Error::NoEndpoints {
+            network: network.name.clone(),
+            driver: network.driver.clone(),
+        })
+}
+
+fn rules<'a>(
+    network: &'a NetworkRecord,
+    subnet: &SubnetRecord,
+    masquerade: bool,
+) -> NetworkRules<'a> {
+    NetworkRules {
+        bridge: &network.bridge,
+        subnet: subnet.subnet,
+        internal: network.internal,
+        masquerade,
+    }
 }
 
 /// Whether a link is this network's: marked so, or a bridge as we make it that a crash has left without a mark.
@@ -136,19 +160,30 @@ fn raise(network: &NetworkRecord) -> Result<()> {
     let found = links.find(&network.bridge)?;
     if !found.is_some_and(|link| link.up && link.alias == alias && link.kind == "bridge") {
         links.make_bridge(&network.bridge, mac_of(subnet.gateway), options.mtu)?;
-        let taken = || Error::BridgeTaken { name: network.bridge.clone() };
-        let link = links.find(&network.bridge)?.filter(|link| is_ours(network, subnet, link)).ok_or_else(taken)?;
+        let taken = || Error::BridgeTaken {
+            name: network.bridge.clone(),
+        };
+        let link = links
+            .find(&network.bridge)?
+            .filter(|link| is_ours(network, subnet, link))
+            .ok_or_else(taken)?;
         links.finish_bridge(link.index, &alias)?;
-        links.configure(link.index, Some((subnet.gateway, subnet.subnet.prefix())), None)?;
+        links.configure(
+            link.index,
+            Some((subnet.gateway, subnet.subnet.prefix())),
+            None,
+        )?;
         if !network.internal {
             forward_packets()?;
         }
     }
-    let rules =
-        NetworkRules { bridge: &network.bridge, internal: network.internal, masquerade: options.masquerade };
+    let rules = rules(network, subnet, options.masquerade);
     Firewall::open()
         .and_then(|mut firewall| firewall::admit(&mut firewall, rules))
-        .map_err(|source| Error::Firewall { action: "add the network to the firewall table ketch", source })
+        .map_err(|source| Error::Firewall {
+            action: "add the network to the firewall table ketch",
+            source,
+        })
 }
 
 fn retire_if_unused(
@@ -156,20 +191,32 @@ fn retire_if_unused(
     network_dir: &Path,
     network: &NetworkRecord,
 ) -> Result<Option<RetiredBridge>> {
-    let Ok(subnet) = subnet(network) else { return Ok(None) };
+    let Ok(subnet) = subnet(network) else {
+        return Ok(None);
+    };
     if has_endpoints(network_dir)? {
         return Ok(None);
     }
     let mut links = Links::open()?;
-    let Some(link) = links.find(&network.bridge)?.filter(|link| is_ours(network, subnet, link)) else {
+    let Some(link) = links
+        .find(&network.bridge)?
+        .filter(|link| is_ours(network, subnet, link))
+    else {
         return Ok(None);
     };
-    let rules = NetworkRules { bridge: &network.bridge, internal: network.internal, masquerade: true };
+    let masquerade = NetworkOptions::parse(&network.options)?.masquerade;
+    let rules = rules(network, subnet, masquerade);
     // The rules first: while the bridge bears its name, whoever comes next finds it and tries again.
     Firewall::open()
         .and_then(|mut firewall| firewall::dismiss(&mut firewall, rules))
-        .map_err(|source| Error::Firewall { action: "remove the network from the firewall table ketch", source })?;
-    let name = format!("{RETIRED_PREFIX}{:012x}", u64::from_ne_bytes(random()?) & 0xffff_ffff_ffff);
+        .map_err(|source| Error::Firewall {
+            action: "remove the network from the firewall table ketch",
+            source,
+        })?;
+    let name = format!(
+        "{RETIRED_PREFIX}{:012x}",
+        u64::from_ne_bytes(random()?) & 0xffff_ffff_ffff
+    );
     links.retire(link.index, &name, RETIRED_ALIAS)?;
     Ok(Some(RetiredBridge { index: link.index }))
 }
@@ -177,7 +224,13 @@ fn retire_if_unused(
 /// Turns on the routing of packets between links.
 fn forward_packets() -> Result<()> {
     let path = Path::new("/proc/sys/net/ipv4/ip_forward");
-    let error = |call| move |source| Error::Io { call, path: path.to_path_buf(), source };
+    let error = |call| {
+        move |source| Error::Io {
+            call,
+            path: path.to_path_buf(),
+            source,
+        }
+    };
     if fs::read(path).map_err(error("read"))?.trim_ascii() == b"0" {
         fs::write(path, "1").map_err(error("write"))?;
     }

@@ -33,7 +33,10 @@ pub fn endpoint(network_dir: &Path, container: &Id) -> Result<Option<EndpointRec
 pub fn endpoints(network_dir: &Path) -> Result<Vec<EndpointRecord>> {
     let mut found = Vec::new();
     for name in file_names(&network_dir.join("endpoints"))? {
-        if let Some(id) = name.strip_suffix(".json").and_then(|stem| stem.parse::<Id>().ok()) {
+        if let Some(id) = name
+            .strip_suffix(".json")
+            .and_then(|stem| stem.parse::<Id>().ok())
+        {
             found.extend(endpoint(network_dir, &id)?);
         }
     }
@@ -43,7 +46,9 @@ pub fn endpoints(network_dir: &Path) -> Result<Vec<EndpointRecord>> {
 
 /// Whether a network has an endpoint.
 pub(crate) fn has_endpoints(network_dir: &Path) -> Result<bool> {
-    Ok(file_names(&network_dir.join("endpoints"))?.iter().any(|name| name.ends_with(".json")))
+    Ok(file_names(&network_dir.join("endpoints"))?
+        .iter()
+        .any(|name| name.ends_with(".json")))
 }
 
 /// Gives a container's endpoint another name; does nothing where it has none.
@@ -52,7 +57,9 @@ pub(crate) fn has_endpoints(network_dir: &Path) -> Result<bool> {
 /// [`Error::Io`] and [`Error::Record`].
 pub fn rename_endpoint(network_dir: &Path, container: &Id, name: &str) -> Result<()> {
     let _lock = NetworkLock::take(network_dir)?;
-    let Some(mut record) = endpoint(network_dir, container)? else { return Ok(()) };
+    let Some(mut record) = endpoint(network_dir, container)? else {
+        return Ok(());
+    };
     name.clone_into(&mut record.name);
     write_record(network_dir, &record)
 }
@@ -61,7 +68,10 @@ pub fn rename_endpoint(network_dir: &Path, container: &Id, name: &str) -> Result
 ///
 /// # Errors
 /// [`Error::Io`] and [`Error::Record`].
-pub fn sweep_claims(network_dir: &Path, is_alive: impl Fn(&Id) -> bool) -> Result<Vec<EndpointRecord>> {
+pub fn sweep_claims(
+    network_dir: &Path,
+    is_alive: impl Fn(&Id) -> bool,
+) -> Result<Vec<EndpointRecord>> {
     let lock = NetworkLock::take(network_dir)?;
     let mut swept = Vec::new();
     for record in endpoints(network_dir)? {
@@ -93,12 +103,17 @@ pub(crate) fn claim(
     let taken = taken_addresses(network_dir)?;
     let address = match request.ipv4 {
         Some(address) => wanted_address(subnet, address, &taken)?,
-        None => free_address(subnet, &taken)
-            .ok_or_else(|| Error::AddressesExhausted { network: network.name.clone() })?,
+        None => free_address(subnet, &taken).ok_or_else(|| Error::AddressesExhausted {
+            network: network.name.clone(),
+        })?,
     };
     let endpoint_id = Id::from_bytes(random()?);
     let short = request.container.short();
-    let given = request.aliases.iter().filter(|alias| **alias != short && **alias != request.name).cloned();
+    let given = request
+        .aliases
+        .iter()
+        .filter(|alias| **alias != short && **alias != request.name)
+        .cloned();
     let aliases = std::iter::once(short.to_owned()).chain(given).collect();
     let record = EndpointRecord {
         version: VERSION,
@@ -115,13 +130,21 @@ pub(crate) fn claim(
         other: serde_json::Map::new(),
     };
     let path = address_path(network_dir, address);
-    symlink(request.container.as_str(), &path).map_err(|source| Error::Io { call: "symlink", path, source })?;
+    symlink(request.container.as_str(), &path).map_err(|source| Error::Io {
+        call: "symlink",
+        path,
+        source,
+    })?;
     write_record(network_dir, &record)?;
     Ok(record)
 }
 
 /// Gives up a container's place; returns what it was. Called with the network's lock.
-pub(crate) fn release(_lock: &NetworkLock, network_dir: &Path, container: &Id) -> Result<Option<EndpointRecord>> {
+pub(crate) fn release(
+    _lock: &NetworkLock,
+    network_dir: &Path,
+    container: &Id,
+) -> Result<Option<EndpointRecord>> {
     let path = record_path(network_dir, container);
     let record = match read_record(&path) {
         // A record that a crash has damaged holds nothing: its address is swept by the next claim.
@@ -140,9 +163,13 @@ pub(crate) fn release(_lock: &NetworkLock, network_dir: &Path, container: &Id) -
 fn taken_addresses(network_dir: &Path) -> Result<BTreeSet<Ipv4Addr>> {
     let mut taken = BTreeSet::new();
     for name in file_names(&network_dir.join("addresses"))? {
-        let Ok(address) = name.parse::<Ipv4Addr>() else { continue };
+        let Ok(address) = name.parse::<Ipv4Addr>() else {
+            continue;
+        };
         let path = address_path(network_dir, address);
-        let owner = fs::read_link(&path).ok().and_then(|target| target.to_str()?.parse::<Id>().ok());
+        let owner = fs::read_link(&path)
+            .ok()
+            .and_then(|target| target.to_str()?.parse::<Id>().ok());
         if owner.is_some_and(|owner| record_path(network_dir, &owner).exists()) {
             taken.insert(address);
         } else {
@@ -155,10 +182,17 @@ fn taken_addresses(network_dir: &Path) -> Result<BTreeSet<Ipv4Addr>> {
 fn is_reserved(subnet: &SubnetRecord, address: Ipv4Addr) -> bool {
     address == subnet.gateway
         || !subnet.subnet.is_host(address)
-        || subnet.auxiliary.values().any(|reserved| *reserved == address)
+        || subnet
+            .auxiliary
+            .values()
+            .any(|reserved| *reserved == address)
 }
 
-fn wanted_address(subnet: &SubnetRecord, address: Ipv4Addr, taken: &BTreeSet<Ipv4Addr>) -> Result<Ipv4Addr> {
+fn wanted_address(
+    subnet: &SubnetRecord,
+    address: Ipv4Addr,
+    taken: &BTreeSet<Ipv4Addr>,
+) -> Result<Ipv4Addr> {
     if !subnet.subnet.contains(address) {
         return Err(Error::AddressOutside { address });
     }
@@ -184,15 +218,24 @@ pub(crate) fn mac_of(address: Ipv4Addr) -> Mac {
 }
 
 pub(crate) fn parse_mac(text: &str) -> Result<Mac> {
-    let error = || Error::InvalidMac { mac: text.to_owned() };
+    let error = || Error::InvalidMac {
+        mac: text.to_owned(),
+    };
     let mut mac = [0; 6];
     let mut parts = text.split([':', '-']);
     for byte in &mut mac {
-        let part = parts.next().filter(|part| part.len() == 2).ok_or_else(error)?;
+        let part = parts
+            .next()
+            .filter(|part| part.len() == 2)
+            .ok_or_else(error)?;
         *byte = u8::from_str_radix(part, 16).map_err(|_| error())?;
     }
     // The lowest bit of the first byte marks addresses of groups.
-    if parts.next().is_some() || mac[0] & 1 == 1 || mac == [0; 6] { Err(error()) } else { Ok(mac) }
+    if parts.next().is_some() || mac[0] & 1 == 1 || mac == [0; 6] {
+        Err(error())
+    } else {
+        Ok(mac)
+    }
 }
 
 fn format_mac([a, b, c, d, e, f]: Mac) -> String {
@@ -204,14 +247,20 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     let mut filled = 0;
     while filled < N {
-        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
-            .map_err(|errno| Error::Call { call: "getrandom", source: errno.into() })?;
+        filled +=
+            rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
+                .map_err(|errno| Error::Call {
+                    call: "getrandom",
+                    source: errno.into(),
+                })?;
     }
     Ok(bytes)
 }
 
 fn record_path(network_dir: &Path, container: &Id) -> PathBuf {
-    network_dir.join("endpoints").join(format!("{container}.json"))
+    network_dir
+        .join("endpoints")
+        .join(format!("{container}.json"))
 }
 
 fn address_path(network_dir: &Path, address: Ipv4Addr) -> PathBuf {
@@ -222,9 +271,16 @@ fn read_record(path: &Path) -> Result<Option<EndpointRecord>> {
     match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
-            .map_err(|source| Error::Record { path: path.to_path_buf(), source }),
+            .map_err(|source| Error::Record {
+                path: path.to_path_buf(),
+                source,
+            }),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Io { call: "read", path: path.to_path_buf(), source }),
+        Err(source) => Err(Error::Io {
+            call: "read",
+            path: path.to_path_buf(),
+            source,
+        }),
     }
 }
 
@@ -232,32 +288,51 @@ fn read_record(path: &Path) -> Result<Option<EndpointRecord>> {
 fn write_record(network_dir: &Path, record: &EndpointRecord) -> Result<()> {
     let path = record_path(network_dir, &record.container);
     let temporary = path.with_extension("new");
-    let bytes = serde_json::to_vec(record).map_err(|source| Error::Record { path: path.clone(), source })?;
-    fs::write(&temporary, bytes).map_err(|source| Error::Io { call: "write", path: temporary.clone(), source })?;
-    fs::rename(&temporary, &path).map_err(|source| Error::Io { call: "rename", path, source })
+    let bytes = serde_json::to_vec(record).map_err(|source| Error::Record {
+        path: path.clone(),
+        source,
+    })?;
+    fs::write(&temporary, bytes).map_err(|source| Error::Io {
+        call: "write",
+        path: temporary.clone(),
+        source,
+    })?;
+    fs::rename(&temporary, &path).map_err(|source| Error::Io {
+        call: "rename",
+        path,
+        source,
+    })
 }
 
 fn make_dir(path: &Path) -> Result<()> {
     match fs::create_dir(path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            Err(Error::Io { call: "mkdir", path: path.to_path_buf(), source: error })
-        }
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(Error::Io {
+            call: "mkdir",
+            path: path.to_path_buf(),
+            source: error,
+        }),
         _ => Ok(()),
     }
 }
 
 fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(Error::Io { call: "unlink", path: path.to_path_buf(), source: error })
-        }
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::Io {
+            call: "unlink",
+            path: path.to_path_buf(),
+            source: error,
+        }),
         _ => Ok(()),
     }
 }
 
 /// Names in a directory; one that is missing has none.
 fn file_names(path: &Path) -> Result<Vec<String>> {
-    let error = |source| Error::Io { call: "readdir", path: path.to_path_buf(), source };
+    let error = |source| Error::Io {
+        call: "readdir",
+        path: path.to_path_buf(),
+        source,
+    };
     let entries = match fs::read_dir(path) {
         Err(missing) if missing.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(error)?,

@@ -31,7 +31,10 @@ pub(crate) struct Flow {
 }
 
 /// Forgets UDP flows, if there can be any to forget.
-pub(crate) fn forget_udp(unwanted: impl Fn(&Flow) -> bool, any: bool) -> Result<(), netlink::Error> {
+pub(crate) fn forget_udp(
+    unwanted: impl Fn(&Flow) -> bool,
+    any: bool,
+) -> Result<(), netlink::Error> {
     if !any {
         return Ok(());
     }
@@ -65,13 +68,30 @@ pub(crate) fn forget_udp(unwanted: impl Fn(&Flow) -> bool, any: bool) -> Result<
 }
 
 fn read_flow(attributes: Attributes<'_>) -> Option<Flow> {
-    let port = |attributes: Attributes<'_>, kind| attributes.get(kind)?.value.try_into().ok().map(u16::from_be_bytes);
-    let original = attributes.get(ORIGINAL)?.nested().get(TUPLE_PROTOCOL)?.nested();
+    let port = |attributes: Attributes<'_>, kind| {
+        attributes
+            .get(kind)?
+            .value
+            .try_into()
+            .ok()
+            .map(u16::from_be_bytes)
+    };
+    let original = attributes
+        .get(ORIGINAL)?
+        .nested()
+        .get(TUPLE_PROTOCOL)?
+        .nested();
     if original.get(1)?.value != [UDP] {
         return None;
     }
     let reply = attributes.get(REPLY)?.nested();
-    let source: [u8; 4] = reply.get(TUPLE_IP)?.nested().get(1)?.value.try_into().ok()?;
+    let source: [u8; 4] = reply
+        .get(TUPLE_IP)?
+        .nested()
+        .get(1)?
+        .value
+        .try_into()
+        .ok()?;
     Some(Flow {
         destination_port: port(original, 3)?,
         answer_from: source.into(),

@@ -96,7 +96,9 @@ pub enum Error {
     #[error("all predefined address pools have been fully subnetted")]
     PoolsExhausted,
     /// A published port belongs to another container.
-    #[error("driver failed programming external connectivity on endpoint {endpoint}: Bind for {address}:{port} failed: port is already allocated")]
+    #[error(
+        "driver failed programming external connectivity on endpoint {endpoint}: Bind for {address}:{port} failed: port is already allocated"
+    )]
     PortAllocated {
         /// Name and id of the endpoint, as Docker prints them.
         endpoint: String,
@@ -106,7 +108,9 @@ pub enum Error {
         port: u16,
     },
     /// A host port cannot be bound.
-    #[error("driver failed programming external connectivity on endpoint {endpoint}: failed to bind host port for {mapping}: {reason}")]
+    #[error(
+        "driver failed programming external connectivity on endpoint {endpoint}: failed to bind host port for {mapping}: {reason}"
+    )]
     PortBind {
         /// Name and id of the endpoint, as Docker prints them.
         endpoint: String,

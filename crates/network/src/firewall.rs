@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `bridges` | our bridges |
 //! | `same` | each bridge paired with itself |
+//! | `neighbours` | each bridge with the addresses of its subnet |
 //! | `internal` | bridges of internal networks |
 //! | `outward` | bridges whose traffic to the outside bears the host's address |
 //! | `published`, `published_at` | host port, or host address and port → container; the comment is the container's id |
@@ -21,8 +22,8 @@ use ketch_sys::netlink;
 use rustix::io::Errno;
 
 use crate::nft::{
-    BaseChain, Batch, Element, Firewall, Hook, Interface, Key, PRIORITY_DNAT, PRIORITY_FILTER, PRIORITY_RAW,
-    PRIORITY_SNAT, Rule, SetKind, Verdict,
+    BaseChain, Batch, Element, Firewall, Hook, Interface, Key, PRIORITY_DNAT, PRIORITY_FILTER,
+    PRIORITY_RAW, PRIORITY_SNAT, Rule, SetKind, Verdict,
 };
 use crate::subnet::Subnet;
 
@@ -35,6 +36,7 @@ pub(crate) const PUBLISHED_AT: &str = "published_at";
 
 const BRIDGES: &str = "bridges";
 const SAME: &str = "same";
+const NEIGHBOURS: &str = "neighbours";
 const INTERNAL: &str = "internal";
 const OUTWARD: &str = "outward";
 
@@ -47,6 +49,7 @@ const ATTEMPTS: usize = 32;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NetworkRules<'a> {
     pub(crate) bridge: &'a str,
+    pub(crate) subnet: Subnet,
     pub(crate) internal: bool,
     pub(crate) masquerade: bool,
 }
@@ -54,8 +57,17 @@ pub(crate) struct NetworkRules<'a> {
 impl NetworkRules<'_> {
     fn elements(&self) -> Vec<(&'static str, Element)> {
         let bridge = || Element::new(Key::interface(self.bridge));
-        let mut elements =
-            vec![(BRIDGES, bridge()), (SAME, Element::new(Key::interfaces(self.bridge, self.bridge)))];
+        let mut elements = vec![
+            (BRIDGES, bridge()),
+            (
+                SAME,
+                Element::new(Key::interfaces(self.bridge, self.bridge)),
+            ),
+            (
+                NEIGHBOURS,
+                Element::interface_subnet(self.bridge, self.subnet),
+            ),
+        ];
         if self.internal {
             elements.push((INTERNAL, bridge()));
         } else if self.masquerade {
@@ -66,7 +78,10 @@ impl NetworkRules<'_> {
 }
 
 /// Makes sure that the table is there and knows the network.
-pub(crate) fn admit(firewall: &mut Firewall, network: NetworkRules<'_>) -> Result<(), netlink::Error> {
+pub(crate) fn admit(
+    firewall: &mut Firewall,
+    network: NetworkRules<'_>,
+) -> Result<(), netlink::Error> {
     let mut last = netlink::Error::Malformed;
     for _ in 0..ATTEMPTS {
         if firewall.has_element(TABLE, BRIDGES, &Key::interface(network.bridge))? {
@@ -83,7 +98,9 @@ pub(crate) fn admit(firewall: &mut Firewall, network: NetworkRules<'_>) -> Resul
         match firewall.commit(batch) {
             Ok(()) => return Ok(()),
             // Another network has made or removed the table in between.
-            Err(error) if matches!(error.errno(), Some(Errno::EXIST | Errno::NOENT)) => last = error,
+            Err(error) if matches!(error.errno(), Some(Errno::EXIST | Errno::NOENT)) => {
+                last = error
+            }
             Err(error) => return Err(error),
         }
     }
@@ -91,7 +108,10 @@ pub(crate) fn admit(firewall: &mut Firewall, network: NetworkRules<'_>) -> Resul
 }
 
 /// Forgets a network; the last one takes the table along. Idempotent.
-pub(crate) fn dismiss(firewall: &mut Firewall, network: NetworkRules<'_>) -> Result<(), netlink::Error> {
+pub(crate) fn dismiss(
+    firewall: &mut Firewall,
+    network: NetworkRules<'_>,
+) -> Result<(), netlink::Error> {
     let own = Key::interface(network.bridge);
     let mut last = netlink::Error::Malformed;
     for _ in 0..ATTEMPTS {
@@ -123,7 +143,9 @@ pub(crate) fn dismiss(firewall: &mut Firewall, network: NetworkRules<'_>) -> Res
 /// Whether a transaction was refused because someone else's came in between.
 pub(crate) fn is_stale(error: &netlink::Error) -> bool {
     // ERESTART (85) has no name in user space: it never leaves the kernel but here.
-    error.errno().is_some_and(|errno| errno == Errno::NOENT || errno.raw_os_error() == 85)
+    error
+        .errno()
+        .is_some_and(|errno| errno == Errno::NOENT || errno.raw_os_error() == 85)
 }
 
 /// Chains, sets and rules, in a table that is new.
@@ -132,6 +154,7 @@ fn write_table(batch: &mut Batch) {
     for (name, kind) in [
         (BRIDGES, SetKind::Interfaces),
         (SAME, SetKind::InterfacePairs),
+        (NEIGHBOURS, SetKind::InterfaceSubnets),
         (INTERNAL, SetKind::Interfaces),
         (OUTWARD, SetKind::Interfaces),
         (PUBLISHED, SetKind::Ports),
@@ -144,7 +167,13 @@ fn write_table(batch: &mut Batch) {
 }
 
 fn write_translation(batch: &mut Batch) {
-    let nat = |hook, priority| Some(BaseChain { kind: "nat", hook, priority });
+    let nat = |hook, priority| {
+        Some(BaseChain {
+            kind: "nat",
+            hook,
+            priority,
+        })
+    };
     batch.create_chain("publish", None);
     batch.create_chain("prerouting", nat(Hook::Prerouting, PRIORITY_DNAT));
     batch.create_chain("output", nat(Hook::Output, PRIORITY_DNAT));
@@ -154,41 +183,86 @@ fn write_translation(batch: &mut Batch) {
     batch.add_rule("publish", Rule::new().translate_by(PUBLISHED, false));
 
     // Ports published on 127.0.0.1 are for this machine: a neighbour can send packets to that address too.
-    let foreign = Rule::new().destination_in(LOOPBACK).interface_is_not(Interface::In, "lo");
+    let foreign = Rule::new()
+        .destination_in(LOOPBACK)
+        .interface_is_not(Interface::In, "lo");
     batch.add_rule("prerouting", foreign.verdict(Verdict::Return));
-    let publish = || Rule::new().destination_is_local().verdict(Verdict::Jump("publish"));
+    let publish = || {
+        Rule::new()
+            .destination_is_local()
+            .verdict(Verdict::Jump("publish"))
+    };
     batch.add_rule("prerouting", publish());
     batch.add_rule("output", publish());
 
     // A container cannot answer to 127.0.0.1.
-    let loopback = Rule::new().source_in(LOOPBACK).interface_in(Interface::Out, BRIDGES);
+    let loopback = Rule::new()
+        .source_in(LOOPBACK)
+        .interface_in(Interface::Out, BRIDGES);
     batch.add_rule("postrouting", loopback.masquerade());
-    // A container that reaches itself or a neighbour by a published port gets answers by the same way back.
-    batch.add_rule("postrouting", Rule::new().interfaces_in(SAME).is_translated().masquerade());
-    let outward = Rule::new().interface_in(Interface::In, OUTWARD).interface_not_in(Interface::Out, BRIDGES);
+    // A container that reaches itself or a neighbour by a published port gets answers by the same way back. Not asked
+    // of the interface it came by: where br_netfilter is on, such a packet has none here.
+    batch.add_rule(
+        "postrouting",
+        Rule::new()
+            .is_translated()
+            .way_back_in(NEIGHBOURS)
+            .masquerade(),
+    );
+    let outward = Rule::new()
+        .interface_in(Interface::In, OUTWARD)
+        .interface_not_in(Interface::Out, BRIDGES);
     batch.add_rule("postrouting", outward.masquerade());
 }
 
 fn write_filter(batch: &mut Batch) {
-    let filter = |hook, priority| Some(BaseChain { kind: "filter", hook, priority });
+    let filter = |hook, priority| {
+        Some(BaseChain {
+            kind: "filter",
+            hook,
+            priority,
+        })
+    };
     batch.create_chain("guard", filter(Hook::Prerouting, PRIORITY_RAW));
     batch.create_chain("inbound", None);
     batch.create_chain("forward", filter(Hook::Forward, PRIORITY_FILTER));
 
     // With route_localnet on the bridges, containers could speak to what listens on the host's loopback only, or
     // pretend to be it. Answers to 127.0.0.1 are not yet translated back here.
-    let to_loopback = Rule::new().destination_in(LOOPBACK).interface_in(Interface::In, BRIDGES);
+    let to_loopback = Rule::new()
+        .destination_in(LOOPBACK)
+        .interface_in(Interface::In, BRIDGES);
     batch.add_rule("guard", to_loopback.verdict(Verdict::Drop));
-    let from_loopback = Rule::new().source_in(LOOPBACK).interface_in(Interface::In, BRIDGES);
+    let from_loopback = Rule::new()
+        .source_in(LOOPBACK)
+        .interface_in(Interface::In, BRIDGES);
     batch.add_rule("guard", from_loopback.verdict(Verdict::Drop));
 
     batch.add_rule("forward", Rule::new().is_known().verdict(Verdict::Accept));
     // Within a network (seen here where br_netfilter is on, and for published ports).
-    batch.add_rule("forward", Rule::new().interfaces_in(SAME).verdict(Verdict::Accept));
-    batch.add_rule("forward", Rule::new().interface_in(Interface::In, INTERNAL).verdict(Verdict::Drop));
-    batch.add_rule("forward", Rule::new().interface_in(Interface::Out, INTERNAL).verdict(Verdict::Drop));
-    let inbound = Rule::new().interface_in(Interface::Out, BRIDGES).verdict(Verdict::Jump("inbound"));
+    batch.add_rule(
+        "forward",
+        Rule::new().interfaces_in(SAME).verdict(Verdict::Accept),
+    );
+    batch.add_rule(
+        "forward",
+        Rule::new()
+            .interface_in(Interface::In, INTERNAL)
+            .verdict(Verdict::Drop),
+    );
+    batch.add_rule(
+        "forward",
+        Rule::new()
+            .interface_in(Interface::Out, INTERNAL)
+            .verdict(Verdict::Drop),
+    );
+    let inbound = Rule::new()
+        .interface_in(Interface::Out, BRIDGES)
+        .verdict(Verdict::Jump("inbound"));
     batch.add_rule("forward", inbound);
-    batch.add_rule("inbound", Rule::new().is_translated().verdict(Verdict::Accept));
+    batch.add_rule(
+        "inbound",
+        Rule::new().is_translated().verdict(Verdict::Accept),
+    );
     batch.add_rule("inbound", Rule::new().verdict(Verdict::Drop));
 }

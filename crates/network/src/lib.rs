@@ -36,5 +36,7 @@ pub use claim::{endpoint, endpoints, rename_endpoint, sweep_claims};
 pub use error::{Error, Result};
 pub use pool::{choose_subnet, used_by_host};
 pub use publish::{PublishRequest, Published, publish, unpublish};
-pub use record::{DEFAULT_BRIDGE, EndpointRecord, EndpointRequest, NetworkOptions, NetworkRecord, SubnetRecord};
+pub use record::{
+    DEFAULT_BRIDGE, EndpointRecord, EndpointRequest, NetworkOptions, NetworkRecord, SubnetRecord,
+};
 pub use subnet::{Subnet, SubnetError};

@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use ketch_sys::netlink::{self, ACK, Attributes, CREATE, DUMP, EXCLUSIVE, Message, Protocol, Request, Socket};
+use ketch_sys::netlink::{
+    self, ACK, Attributes, CREATE, DUMP, EXCLUSIVE, Message, Protocol, Request, Socket,
+};
 use rustix::io::Errno;
 
 use crate::subnet::Subnet;
@@ -41,6 +43,7 @@ const IFLA_INET_CONF: u16 = 1;
 const IPV4_DEVCONF_ROUTE_LOCALNET: u16 = 26;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
+const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 
 const IFA_ADDRESS: u16 = 1;
@@ -95,7 +98,10 @@ impl Links {
     pub(crate) fn open() -> Result<Self> {
         match Socket::open(Protocol::Route) {
             Ok(socket) => Ok(Self { socket }),
-            Err(source) => Err(Error::Link { action: "speak rtnetlink".into(), source }),
+            Err(source) => Err(Error::Link {
+                action: "speak rtnetlink".into(),
+                source,
+            }),
         }
     }
 
@@ -119,7 +125,10 @@ impl Links {
         match asked {
             Ok(()) => Ok(found),
             Err(error) if error.errno() == Some(Errno::NODEV) => Ok(None),
-            Err(source) => Err(Error::Link { action: format!("look for link {name}"), source }),
+            Err(source) => Err(Error::Link {
+                action: format!("look for link {name}"),
+                source,
+            }),
         }
     }
 
@@ -136,7 +145,10 @@ impl Links {
             found.extend(read_link(&message).filter(|link| link.kind == "bridge"));
             Ok(())
         });
-        asked.map_err(|source| Error::Link { action: "list links".into(), source })?;
+        asked.map_err(|source| Error::Link {
+            action: "list links".into(),
+            source,
+        })?;
         Ok(found)
     }
 
@@ -152,8 +164,12 @@ impl Links {
             }
             m.nest(IFLA_LINKINFO, |m| m.text(IFLA_INFO_KIND, "bridge"));
         });
-        self.socket.change_tolerating(&[Errno::EXIST], request)
-            .map_err(|source| Error::Link { action: format!("create bridge {name}"), source })
+        self.socket
+            .change_tolerating(&[Errno::EXIST], request)
+            .map_err(|source| Error::Link {
+                action: format!("create bridge {name}"),
+                source,
+            })
     }
 
     /// Brings a bridge up and gives it its alias.
@@ -163,7 +179,9 @@ impl Links {
         request.message(RTM_SETLINK, ACK, |m| {
             m.raw(&link_header(AF_UNSPEC, index, 0, 0));
             m.nest(IFLA_AF_SPEC, |m| {
-                m.nest(u16::from(AF_INET6), |m| m.u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE));
+                m.nest(u16::from(AF_INET6), |m| {
+                    m.u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE)
+                });
             });
         });
         let _ = self.socket.change(request);
@@ -179,7 +197,10 @@ impl Links {
             });
         });
         let changed = self.socket.change(request);
-        changed.map_err(|source| Error::Link { action: format!("bring up bridge {index}"), source })
+        changed.map_err(|source| Error::Link {
+            action: format!("bring up bridge {index}"),
+            source,
+        })
     }
 
     /// Makes a veth pair: one end on the bridge, the other born in the namespace and down.
@@ -211,15 +232,22 @@ impl Links {
         self.socket.change(request)
     }
 
-    /// Forbids a bridge's port to speak to other ports that are forbidden it too.
-    pub(crate) fn isolate_port(&mut self, index: u32) -> Result<()> {
+    /// Sets a bridge's port: with `hairpin`, frames may go back out by the port they came in by; isolated ports do not
+    /// speak to each other.
+    pub(crate) fn set_port(&mut self, index: u32, hairpin: bool, isolated: bool) -> Result<()> {
         let mut request = Request::new();
         request.message(RTM_SETLINK, ACK, |m| {
             m.raw(&link_header(AF_BRIDGE, index, 0, 0));
-            m.nest(IFLA_PROTINFO, |m| m.u8(IFLA_BRPORT_ISOLATED, 1));
+            m.nest(IFLA_PROTINFO, |m| {
+                m.u8(IFLA_BRPORT_MODE, u8::from(hairpin));
+                m.u8(IFLA_BRPORT_ISOLATED, u8::from(isolated));
+            });
         });
         let changed = self.socket.change(request);
-        changed.map_err(|source| Error::Link { action: format!("isolate bridge port {index}"), source })
+        changed.map_err(|source| Error::Link {
+            action: format!("set bridge port {index}"),
+            source,
+        })
     }
 
     /// Brings a link up. With an address, gives it that address; with a gateway, makes it the default route.
@@ -230,7 +258,9 @@ impl Links {
         gateway: Option<Ipv4Addr>,
     ) -> Result<()> {
         let mut request = Request::new();
-        request.message(RTM_NEWLINK, ACK, |m| m.raw(&link_header(AF_UNSPEC, index, IFF_UP, IFF_UP)));
+        request.message(RTM_NEWLINK, ACK, |m| {
+            m.raw(&link_header(AF_UNSPEC, index, IFF_UP, IFF_UP))
+        });
         if let Some((address, prefix)) = address {
             request.message(RTM_NEWADDR, ACK | CREATE | EXCLUSIVE, |m| {
                 let [a, b, c, d] = index.to_ne_bytes();
@@ -238,20 +268,40 @@ impl Links {
                 m.bytes(IFA_LOCAL, &address.octets());
                 m.bytes(IFA_ADDRESS, &address.octets());
                 if prefix < 31 {
-                    m.bytes(IFA_BROADCAST, &Subnet::holding(address, prefix).last().octets());
+                    m.bytes(
+                        IFA_BROADCAST,
+                        &Subnet::holding(address, prefix).last().octets(),
+                    );
                 }
             });
         }
         if let Some(gateway) = gateway {
             request.message(RTM_NEWROUTE, ACK | CREATE | EXCLUSIVE, |m| {
-                m.raw(&[AF_INET, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0, 0, 0, 0]);
+                m.raw(&[
+                    AF_INET,
+                    0,
+                    0,
+                    0,
+                    RT_TABLE_MAIN,
+                    RTPROT_BOOT,
+                    RT_SCOPE_UNIVERSE,
+                    RTN_UNICAST,
+                    0,
+                    0,
+                    0,
+                    0,
+                ]);
                 m.bytes(RTA_GATEWAY, &gateway.octets());
                 m.u32(RTA_OIF, index);
             });
         }
         // An address or a route that is there already is what was wanted.
-        self.socket.change_tolerating(&[Errno::EXIST], request)
-            .map_err(|source| Error::Link { action: format!("configure link {index}"), source })
+        self.socket
+            .change_tolerating(&[Errno::EXIST], request)
+            .map_err(|source| Error::Link {
+                action: format!("configure link {index}"),
+                source,
+            })
     }
 
     /// Takes a link down; a link that is gone is down.
@@ -261,49 +311,75 @@ impl Links {
             m.raw(&link_header(AF_UNSPEC, 0, 0, IFF_UP));
             m.text(IFLA_IFNAME, name);
         });
-        self.socket.change_tolerating(&[Errno::NODEV], request)
-            .map_err(|source| Error::Link { action: format!("take down link {name}"), source })
+        self.socket
+            .change_tolerating(&[Errno::NODEV], request)
+            .map_err(|source| Error::Link {
+                action: format!("take down link {name}"),
+                source,
+            })
     }
 
     /// Takes a link down and gives it another name: quick, unlike [`Links::delete`].
     pub(crate) fn retire(&mut self, index: u32, new_name: &str, new_alias: &str) -> Result<()> {
         let mut request = Request::new();
         // Down first: older kernels rename only links that are.
-        request.message(RTM_SETLINK, ACK, |m| m.raw(&link_header(AF_UNSPEC, index, 0, IFF_UP)));
+        request.message(RTM_SETLINK, ACK, |m| {
+            m.raw(&link_header(AF_UNSPEC, index, 0, IFF_UP))
+        });
         request.message(RTM_SETLINK, ACK, |m| {
             m.raw(&link_header(AF_UNSPEC, index, 0, 0));
             m.text(IFLA_IFNAME, new_name);
             m.text(IFLA_IFALIAS, new_alias);
         });
-        self.socket.change_tolerating(&[Errno::NODEV], request)
-            .map_err(|source| Error::Link { action: format!("retire link {index}"), source })
+        self.socket
+            .change_tolerating(&[Errno::NODEV], request)
+            .map_err(|source| Error::Link {
+                action: format!("retire link {index}"),
+                source,
+            })
     }
 
     /// Deletes a link. Waits for RCU grace periods: tens of milliseconds. A link that is gone is deleted.
     pub(crate) fn delete(&mut self, index: u32) -> Result<()> {
         let mut request = Request::new();
-        request.message(RTM_DELLINK, ACK, |m| m.raw(&link_header(AF_UNSPEC, index, 0, 0)));
-        self.socket.change_tolerating(&[Errno::NODEV], request)
-            .map_err(|source| Error::Link { action: format!("delete link {index}"), source })
+        request.message(RTM_DELLINK, ACK, |m| {
+            m.raw(&link_header(AF_UNSPEC, index, 0, 0))
+        });
+        self.socket
+            .change_tolerating(&[Errno::NODEV], request)
+            .map_err(|source| Error::Link {
+                action: format!("delete link {index}"),
+                source,
+            })
     }
 
     /// Subnets of all addresses and destinations of all routes but the default one.
     pub(crate) fn subnets_in_use(&mut self) -> Result<Vec<Subnet>> {
         let mut subnets = Vec::new();
         let mut request = Request::new();
-        request.message(RTM_GETADDR, DUMP, |m| m.raw(&[AF_INET, 0, 0, 0, 0, 0, 0, 0]));
+        request.message(RTM_GETADDR, DUMP, |m| {
+            m.raw(&[AF_INET, 0, 0, 0, 0, 0, 0, 0])
+        });
         let asked = self.socket.ask(request, |message| {
             subnets.extend(read_subnet(&message, 8, IFA_ADDRESS));
             Ok(())
         });
-        asked.map_err(|source| Error::Link { action: "list addresses".into(), source })?;
+        asked.map_err(|source| Error::Link {
+            action: "list addresses".into(),
+            source,
+        })?;
         let mut request = Request::new();
-        request.message(RTM_GETROUTE, DUMP, |m| m.raw(&[AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
+        request.message(RTM_GETROUTE, DUMP, |m| {
+            m.raw(&[AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+        });
         let asked = self.socket.ask(request, |message| {
             subnets.extend(read_subnet(&message, 12, RTA_DST).filter(|subnet| subnet.prefix() > 0));
             Ok(())
         });
-        asked.map_err(|source| Error::Link { action: "list routes".into(), source })?;
+        asked.map_err(|source| Error::Link {
+            action: "list routes".into(),
+            source,
+        })?;
         subnets.retain(|subnet| !subnet.first().is_multicast() && !subnet.first().is_loopback());
         subnets.sort_unstable();
         subnets.dedup();
@@ -325,22 +401,43 @@ fn read_link(message: &Message<'_>) -> Option<Link> {
     if message.kind != RTM_NEWLINK {
         return None;
     }
-    let number = |at: usize| message.payload.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
+    let number = |at: usize| {
+        message
+            .payload
+            .get(at..at + 4)?
+            .try_into()
+            .ok()
+            .map(u32::from_ne_bytes)
+    };
     let attributes = message.attributes(LINK_HEADER);
-    let text = |attributes: Attributes<'_>, kind| attributes.get(kind).and_then(|a| a.text().map(str::to_owned));
+    let text = |attributes: Attributes<'_>, kind| {
+        attributes
+            .get(kind)
+            .and_then(|a| a.text().map(str::to_owned))
+    };
     Some(Link {
         index: number(4)?,
         up: number(8)? & IFF_UP != 0,
         name: text(attributes, IFLA_IFNAME)?,
         alias: text(attributes, IFLA_IFALIAS).unwrap_or_default(),
-        mac: attributes.get(IFLA_ADDRESS).and_then(|a| a.value.try_into().ok()),
-        kind: attributes.get(IFLA_LINKINFO).and_then(|a| text(a.nested(), IFLA_INFO_KIND)).unwrap_or_default(),
+        mac: attributes
+            .get(IFLA_ADDRESS)
+            .and_then(|a| a.value.try_into().ok()),
+        kind: attributes
+            .get(IFLA_LINKINFO)
+            .and_then(|a| text(a.nested(), IFLA_INFO_KIND))
+            .unwrap_or_default(),
     })
 }
 
 /// The subnet that an address or route message is about: its second byte is the prefix length.
 fn read_subnet(message: &Message<'_>, fixed_bytes: usize, kind: u16) -> Option<Subnet> {
     let prefix = *message.payload.get(1)?;
-    let octets: [u8; 4] = message.attributes(fixed_bytes).get(kind)?.value.try_into().ok()?;
+    let octets: [u8; 4] = message
+        .attributes(fixed_bytes)
+        .get(kind)?
+        .value
+        .try_into()
+        .ok()?;
     Some(Subnet::holding(Ipv4Addr::from(octets), prefix))
 }

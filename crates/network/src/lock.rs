@@ -17,9 +17,22 @@ impl NetworkLock {
     /// process, so that the wait is short.
     pub(crate) fn take(network_dir: &Path) -> Result<Self> {
         let path = network_dir.join("lock");
-        let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let file = open.map_err(|source| Error::Io { call: "open", path: path.clone(), source })?;
-        file.lock().map_err(|source| Error::Io { call: "flock", path, source })?;
+        let open = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path);
+        let file = open.map_err(|source| Error::Io {
+            call: "open",
+            path: path.clone(),
+            source,
+        })?;
+        file.lock().map_err(|source| Error::Io {
+            call: "flock",
+            path,
+            source,
+        })?;
         Ok(Self { _file: file })
     }
 }

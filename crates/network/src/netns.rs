@@ -10,8 +10,15 @@ use crate::{Error, Result};
 /// Runs `work` with the calling thread in `netns`. A socket made there stays there.
 pub(crate) fn within<T>(netns: BorrowedFd<'_>, work: impl FnOnce() -> T) -> Result<T> {
     let path = "/proc/thread-self/ns/net";
-    let own = File::open(path).map_err(|source| Error::Io { call: "open", path: path.into(), source })?;
-    enter(netns).map_err(|errno| Error::Call { call: "setns", source: errno.into() })?;
+    let own = File::open(path).map_err(|source| Error::Io {
+        call: "open",
+        path: path.into(),
+        source,
+    })?;
+    enter(netns).map_err(|errno| Error::Call {
+        call: "setns",
+        source: errno.into(),
+    })?;
     let _back = Back(own);
     Ok(work())
 }

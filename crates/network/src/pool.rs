@@ -21,7 +21,11 @@ const POOLS: [(Subnet, u8); 5] = [
 /// # Errors
 /// [`Error::PoolsExhausted`].
 pub fn choose_subnet(used: &[Subnet], default_network: bool) -> Result<Subnet> {
-    let pools = if default_network { &POOLS[..] } else { &POOLS[1..] };
+    let pools = if default_network {
+        &POOLS[..]
+    } else {
+        &POOLS[1..]
+    };
     pools
         .iter()
         .flat_map(|(pool, prefix)| (0..).map_while(|index| pool.part(*prefix, index)))
@@ -44,20 +48,35 @@ mod tests {
     #[test]
     fn pools_are_used_in_order_and_end() {
         let mut used = Vec::new();
-        assert_eq!(choose_subnet(&used, true).unwrap().to_string(), "172.17.0.0/16");
+        assert_eq!(
+            choose_subnet(&used, true).unwrap().to_string(),
+            "172.17.0.0/16"
+        );
         let mut chosen = Vec::new();
         while let Ok(subnet) = choose_subnet(&used, false) {
             used.push(subnet);
             chosen.push(subnet.to_string());
         }
         assert_eq!(chosen.len(), 14 + 16);
-        assert_eq!((chosen[0].as_str(), chosen[13].as_str()), ("172.18.0.0/16", "172.31.0.0/16"));
-        assert_eq!((chosen[14].as_str(), chosen[29].as_str()), ("192.168.0.0/20", "192.168.240.0/20"));
+        assert_eq!(
+            (chosen[0].as_str(), chosen[13].as_str()),
+            ("172.18.0.0/16", "172.31.0.0/16")
+        );
+        assert_eq!(
+            (chosen[14].as_str(), chosen[29].as_str()),
+            ("192.168.0.0/20", "192.168.240.0/20")
+        );
     }
 
     #[test]
     fn what_the_host_uses_is_left_out() {
-        let used = ["172.16.0.0/14".parse().unwrap(), "192.168.3.0/24".parse().unwrap()];
-        assert_eq!(choose_subnet(&used, true).unwrap().to_string(), "172.20.0.0/16");
+        let used = [
+            "172.16.0.0/14".parse().unwrap(),
+            "192.168.3.0/24".parse().unwrap(),
+        ];
+        assert_eq!(
+            choose_subnet(&used, true).unwrap().to_string(),
+            "172.20.0.0/16"
+        );
     }
 }

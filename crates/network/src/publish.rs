@@ -60,7 +60,10 @@ impl Published {
 /// [`Error::PortAllocated`], [`Error::PortBind`], [`Error::PublishOnIpv6`], or a refusal of the kernel; then none is
 /// published.
 pub fn publish(request: &PublishRequest<'_>) -> Result<Published> {
-    let mut published = Published { mappings: Vec::new(), guards: Vec::new() };
+    let mut published = Published {
+        mappings: Vec::new(),
+        guards: Vec::new(),
+    };
     let mut elements = [(PUBLISHED, Vec::new()), (PUBLISHED_AT, Vec::new())];
     if request.mappings.is_empty() {
         return Ok(published);
@@ -75,14 +78,29 @@ pub fn publish(request: &PublishRequest<'_>) -> Result<Published> {
         } else {
             (1, Key::address_port(host, protocol, port))
         };
-        let to = Element::to_port(key, request.address, mapping.container.number, request.container.as_str());
+        let to = Element::to_port(
+            key,
+            request.address,
+            mapping.container.number,
+            request.container.as_str(),
+        );
         elements[set].1.push(to);
-        let host_ip = mapping.host_ip.or((!host.is_unspecified()).then_some(IpAddr::V4(host)));
-        published.mappings.push(PortMapping { host_ip, host_port: Some(port), host_port_end: None, ..*mapping });
+        let host_ip = mapping
+            .host_ip
+            .or((!host.is_unspecified()).then_some(IpAddr::V4(host)));
+        published.mappings.push(PortMapping {
+            host_ip,
+            host_port: Some(port),
+            host_port_end: None,
+            ..*mapping
+        });
     }
     Firewall::open()
         .and_then(|mut firewall| insert(&mut firewall, &elements))
-        .map_err(|source| Error::Firewall { action: "publish ports", source })?;
+        .map_err(|source| Error::Firewall {
+            action: "publish ports",
+            source,
+        })?;
     // Flows that were there before the rule would go on around it.
     let ports: Vec<u16> = published
         .mappings
@@ -90,8 +108,14 @@ pub fn publish(request: &PublishRequest<'_>) -> Result<Published> {
         .filter(|mapping| mapping.container.protocol == Protocol::Udp)
         .filter_map(|mapping| mapping.host_port)
         .collect();
-    conntrack::forget_udp(|flow| ports.contains(&flow.destination_port), !ports.is_empty())
-        .map_err(|source| Error::Firewall { action: "forget flows to published ports", source })?;
+    conntrack::forget_udp(
+        |flow| ports.contains(&flow.destination_port),
+        !ports.is_empty(),
+    )
+    .map_err(|source| Error::Firewall {
+        action: "forget flows to published ports",
+        source,
+    })?;
     Ok(published)
 }
 
@@ -100,13 +124,19 @@ pub fn publish(request: &PublishRequest<'_>) -> Result<Published> {
 /// # Errors
 /// [`Error::Firewall`].
 pub fn unpublish(container: &Id) -> Result<()> {
-    let error = |source| Error::Firewall { action: "withdraw published ports", source };
+    let error = |source| Error::Firewall {
+        action: "withdraw published ports",
+        source,
+    };
     let mut firewall = Firewall::open().map_err(error)?;
     remove(&mut firewall, container.as_str()).map_err(error)
 }
 
 /// Adds elements in one transaction.
-fn insert(firewall: &mut Firewall, elements: &[(&'static str, Vec<Element>)]) -> Result<(), netlink::Error> {
+fn insert(
+    firewall: &mut Firewall,
+    elements: &[(&'static str, Vec<Element>)],
+) -> Result<(), netlink::Error> {
     let mut batch = Batch::new(TABLE, None);
     for (set, elements) in elements {
         batch.add_elements(set, elements, true);
@@ -118,7 +148,10 @@ fn insert(firewall: &mut Firewall, elements: &[(&'static str, Vec<Element>)]) ->
 }
 
 /// Adds elements in place of those that a killed process has left.
-fn replace(firewall: &mut Firewall, elements: &[(&'static str, Vec<Element>)]) -> Result<(), netlink::Error> {
+fn replace(
+    firewall: &mut Firewall,
+    elements: &[(&'static str, Vec<Element>)],
+) -> Result<(), netlink::Error> {
     let mut last = netlink::Error::Malformed;
     for _ in 0..ATTEMPTS {
         let generation = firewall.generation()?;
@@ -155,7 +188,9 @@ fn remove(firewall: &mut Firewall, comment: &str) -> Result<(), netlink::Error> 
         match firewall.commit(batch) {
             Ok(()) => {
                 let targets: Vec<_> = removed.iter().filter_map(Element::udp_target).collect();
-                let is_ours = |flow: &conntrack::Flow| targets.contains(&(flow.answer_from, flow.answer_port));
+                let is_ours = |flow: &conntrack::Flow| {
+                    targets.contains(&(flow.answer_from, flow.answer_port))
+                };
                 return conntrack::forget_udp(is_ours, !targets.is_empty());
             }
             // Someone else has removed some of them, or the table.
@@ -182,7 +217,10 @@ fn hold(
     host: Ipv4Addr,
 ) -> Result<(Option<OwnedFd>, u16)> {
     let first = mapping.host_port.unwrap_or(0);
-    let last = mapping.host_port_end.filter(|end| first != 0 && *end > first).unwrap_or(first);
+    let last = mapping
+        .host_port_end
+        .filter(|end| first != 0 && *end > first)
+        .unwrap_or(first);
     let protocol = mapping.container.protocol;
     let mut failure = Errno::ADDRINUSE;
     for port in first..=last {
@@ -196,9 +234,17 @@ fn hold(
     }
     let endpoint = format!("{} ({})", request.name, request.endpoint_id);
     if failure == Errno::ADDRINUSE && is_allocated(protocol, last) {
-        return Err(Error::PortAllocated { endpoint, address: host, port: last });
+        return Err(Error::PortAllocated {
+            endpoint,
+            address: host,
+            port: last,
+        });
     }
-    let ports = if last > first { format!("{first}-{last}") } else { first.to_string() };
+    let ports = if last > first {
+        format!("{first}-{last}")
+    } else {
+        first.to_string()
+    };
     Err(Error::PortBind {
         endpoint,
         mapping: format!("{host}:{ports}:{}:{}", request.address, mapping.container),
@@ -219,10 +265,14 @@ fn reason(errno: Errno) -> String {
 
 /// Whether a container has published a port, on any address.
 fn is_allocated(protocol: Protocol, port: u16) -> bool {
-    let Ok(mut firewall) = Firewall::open() else { return false };
+    let Ok(mut firewall) = Firewall::open() else {
+        return false;
+    };
     [PUBLISHED, PUBLISHED_AT].iter().any(|set| {
         let elements = firewall.elements(TABLE, set).unwrap_or_default();
-        elements.iter().any(|element| element.key.is_port(protocol, port))
+        elements
+            .iter()
+            .any(|element| element.key.is_port(protocol, port))
     })
 }
 
@@ -233,7 +283,12 @@ fn bind(protocol: Protocol, address: SocketAddrV4) -> Result<(Option<OwnedFd>, u
         Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
         Protocol::Sctp => (SocketType::STREAM, ipproto::SCTP),
     };
-    let socket = match rustix::net::socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, Some(number)) {
+    let socket = match rustix::net::socket_with(
+        AddressFamily::INET,
+        kind,
+        SocketFlags::CLOEXEC,
+        Some(number),
+    ) {
         // No program of the host can have an SCTP port then, and the map's exclusive elements keep containers apart.
         Err(Errno::PROTONOSUPPORT) if protocol == Protocol::Sctp && address.port() != 0 => {
             return Ok((None, address.port()));

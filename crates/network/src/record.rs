@@ -89,20 +89,36 @@ impl NetworkOptions {
     /// # Errors
     /// [`Error::UnknownOption`] and [`Error::InvalidOption`].
     pub fn parse(options: &BTreeMap<String, String>) -> Result<Self, Error> {
-        let mut parsed =
-            Self { bridge_name: None, mtu: None, inter_container: true, masquerade: true, host_binding: None };
+        let mut parsed = Self {
+            bridge_name: None,
+            mtu: None,
+            inter_container: true,
+            masquerade: true,
+            host_binding: None,
+        };
         for (key, value) in options {
-            let invalid = || Error::InvalidOption { option: key.clone(), value: value.clone() };
+            let invalid = || Error::InvalidOption {
+                option: key.clone(),
+                value: value.clone(),
+            };
             match key.as_str() {
                 "com.docker.network.bridge.name" => {
                     let plain = |b: u8| b.is_ascii_graphic() && b != b'/' && b != b':' && b != b'%';
-                    if value.is_empty() || value.len() > 15 || value.starts_with('.') || !value.bytes().all(plain) {
+                    if value.is_empty()
+                        || value.len() > 15
+                        || value.starts_with('.')
+                        || !value.bytes().all(plain)
+                    {
                         return Err(invalid());
                     }
                     parsed.bridge_name = Some(value.clone());
                 }
                 "com.docker.network.driver.mtu" => {
-                    let mtu = value.parse().ok().filter(|mtu| (68..=65535).contains(mtu)).ok_or_else(invalid)?;
+                    let mtu = value
+                        .parse()
+                        .ok()
+                        .filter(|mtu| (68..=65535).contains(mtu))
+                        .ok_or_else(invalid)?;
                     parsed.mtu = Some(mtu);
                 }
                 "com.docker.network.bridge.enable_icc" => {
@@ -117,7 +133,11 @@ impl NetworkOptions {
                 }
                 // The mark of Docker's default network, which only says what we know already.
                 "com.docker.network.bridge.default_bridge" => {}
-                _ => return Err(Error::UnknownOption { option: key.clone() }),
+                _ => {
+                    return Err(Error::UnknownOption {
+                        option: key.clone(),
+                    });
+                }
             }
         }
         Ok(parsed)
@@ -192,7 +212,12 @@ mod tests {
     use super::*;
 
     fn options(pairs: &[(&str, &str)]) -> Result<NetworkOptions, Error> {
-        NetworkOptions::parse(&pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect())
+        NetworkOptions::parse(
+            &pairs
+                .iter()
+                .map(|(k, v)| (k.to_string(), v.to_string()))
+                .collect(),
+        )
     }
 
     #[test]
@@ -212,14 +237,19 @@ mod tests {
 
     #[test]
     fn unknown_and_wrong_options_are_refused_by_name() {
-        assert!(matches!(options(&[("parent", "eth0")]), Err(Error::UnknownOption { option }) if option == "parent"));
+        assert!(
+            matches!(options(&[("parent", "eth0")]), Err(Error::UnknownOption { option }) if option == "parent")
+        );
         for (key, value) in [
             ("com.docker.network.bridge.name", "a-name-that-is-too-long"),
             ("com.docker.network.bridge.name", "a/b"),
             ("com.docker.network.driver.mtu", "12"),
             ("com.docker.network.bridge.enable_icc", "maybe"),
         ] {
-            assert!(matches!(options(&[(key, value)]), Err(Error::InvalidOption { .. })), "{key}={value}");
+            assert!(
+                matches!(options(&[(key, value)]), Err(Error::InvalidOption { .. })),
+                "{key}={value}"
+            );
         }
     }
 }

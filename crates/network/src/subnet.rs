@@ -26,7 +26,10 @@ impl Subnet {
     /// The subnet of `prefix` bits that holds `address`. A prefix above 32 counts as 32.
     pub const fn holding(address: Ipv4Addr, prefix: u8) -> Self {
         let prefix = if prefix > 32 { 32 } else { prefix };
-        Self { first: address.to_bits() & mask(prefix), prefix }
+        Self {
+            first: address.to_bits() & mask(prefix),
+            prefix,
+        }
     }
 
     /// Number of leading bits that all addresses share.
@@ -61,7 +64,8 @@ impl Subnet {
 
     /// Whether a host may bear `address`: in the subnet, and neither its first nor its last unless it is that small.
     pub fn is_host(self, address: Ipv4Addr) -> bool {
-        self.contains(address) && (self.prefix >= 31 || (address != self.first() && address != self.last()))
+        self.contains(address)
+            && (self.prefix >= 31 || (address != self.first() && address != self.last()))
     }
 
     /// The `index`th subnet of `prefix` bits within.
@@ -71,7 +75,9 @@ impl Subnet {
         }
         let offset = u64::from(index) << (32 - prefix);
         let first = u64::from(self.first) + offset;
-        let first = u32::try_from(first).ok().filter(|first| self.contains(Ipv4Addr::from_bits(*first)))?;
+        let first = u32::try_from(first)
+            .ok()
+            .filter(|first| self.contains(Ipv4Addr::from_bits(*first)))?;
         Some(Self { first, prefix })
     }
 }
@@ -88,11 +94,18 @@ const fn mask(prefix: u8) -> u32 {
 impl FromStr for Subnet {
     type Err = SubnetError;
     fn from_str(text: &str) -> Result<Self, SubnetError> {
-        let error = || SubnetError { text: text.to_owned() };
+        let error = || SubnetError {
+            text: text.to_owned(),
+        };
         let (address, prefix) = text.split_once('/').ok_or_else(error)?;
         let address: Ipv4Addr = address.parse().map_err(|_| error())?;
-        let digits = !prefix.is_empty() && prefix.len() <= 2 && prefix.bytes().all(|b| b.is_ascii_digit());
-        let prefix: u8 = prefix.parse().ok().filter(|prefix| digits && *prefix <= 32).ok_or_else(error)?;
+        let digits =
+            !prefix.is_empty() && prefix.len() <= 2 && prefix.bytes().all(|b| b.is_ascii_digit());
+        let prefix: u8 = prefix
+            .parse()
+            .ok()
+            .filter(|prefix| digits && *prefix <= 32)
+            .ok_or_else(error)?;
         Ok(Self::holding(address, prefix))
     }
 }
@@ -133,7 +146,15 @@ mod tests {
     #[test]
     fn parsing_clears_host_bits_and_refuses_the_rest() {
         assert_eq!(subnet("172.17.5.9/16").to_string(), "172.17.0.0/16");
-        for wrong in ["172.17.0.0", "172.17.0.0/33", "172.17.0/16", "fd00::/64", "1.2.3.4/", "1.2.3.4/+8", "1.2.3.4/016"] {
+        for wrong in [
+            "172.17.0.0",
+            "172.17.0.0/33",
+            "172.17.0/16",
+            "fd00::/64",
+            "1.2.3.4/",
+            "1.2.3.4/+8",
+            "1.2.3.4/016",
+        ] {
             assert!(wrong.parse::<Subnet>().is_err(), "{wrong}");
         }
     }
@@ -149,7 +170,9 @@ mod tests {
     #[test]
     fn hosts_exclude_the_ends() {
         let net = subnet("192.168.1.0/30");
-        let hosts: Vec<bool> = (0..4).map(|n| net.is_host(Ipv4Addr::new(192, 168, 1, n))).collect();
+        let hosts: Vec<bool> = (0..4)
+            .map(|n| net.is_host(Ipv4Addr::new(192, 168, 1, n)))
+            .collect();
         assert_eq!(hosts, [false, true, true, false]);
         assert!(subnet("192.168.1.0/31").is_host(Ipv4Addr::new(192, 168, 1, 0)));
     }

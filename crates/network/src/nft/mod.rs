@@ -74,14 +74,19 @@ impl Batch {
                 m.be32(BATCH_GENERATION, generation);
             }
         });
-        Self { request, table, sets: 0 }
+        Self {
+            request,
+            table,
+            sets: 0,
+        }
     }
 
     fn message(&mut self, kind: u16, flags: u16, body: impl FnOnce(&mut Request)) {
-        self.request.message(SUBSYSTEM << 8 | kind, flags | ACK, |m| {
-            m.raw(&header(IPV4, 0));
-            body(m);
-        });
+        self.request
+            .message(SUBSYSTEM << 8 | kind, flags | ACK, |m| {
+                m.raw(&header(IPV4, 0));
+                body(m);
+            });
     }
 
     /// Makes the table; a table of that name makes the transaction fail with `EEXIST`.
@@ -137,7 +142,16 @@ impl Batch {
 
     /// Adds elements. With `exclusive`, an element that is there makes the transaction fail with `EEXIST`.
     pub(crate) fn add_elements(&mut self, set: &str, elements: &[Element], exclusive: bool) {
-        self.elements(NEW_ELEMENT, if exclusive { CREATE | EXCLUSIVE } else { CREATE }, set, elements);
+        self.elements(
+            NEW_ELEMENT,
+            if exclusive {
+                CREATE | EXCLUSIVE
+            } else {
+                CREATE
+            },
+            set,
+            elements,
+        );
     }
 
     /// Removes elements; one that is not there makes the transaction fail with `ENOENT`.
@@ -163,12 +177,16 @@ pub(crate) struct Firewall {
 impl Firewall {
     /// In the calling thread's network namespace.
     pub(crate) fn open() -> Result<Self, netlink::Error> {
-        Ok(Self { socket: Socket::open(Protocol::Netfilter)? })
+        Ok(Self {
+            socket: Socket::open(Protocol::Netfilter)?,
+        })
     }
 
     /// Performs a transaction: all of it or nothing.
     pub(crate) fn commit(&mut self, mut batch: Batch) -> Result<(), netlink::Error> {
-        batch.request.message(BATCH_END, 0, |m| m.raw(&header(0, SUBSYSTEM)));
+        batch
+            .request
+            .message(BATCH_END, 0, |m| m.raw(&header(0, SUBSYSTEM)));
         self.socket.change(batch.request)
     }
 
@@ -190,7 +208,9 @@ impl Firewall {
     /// The number of the present set of rules, which every change increments.
     pub(crate) fn generation(&mut self) -> Result<u32, netlink::Error> {
         let mut request = Request::new();
-        request.message(SUBSYSTEM << 8 | GET_GENERATION, 0, |m| m.raw(&header(IPV4, 0)));
+        request.message(SUBSYSTEM << 8 | GET_GENERATION, 0, |m| {
+            m.raw(&header(IPV4, 0))
+        });
         let mut generation = None;
         self.socket.ask(request, |message| {
             generation = message.attributes(4).get(1).and_then(|a| a.be32());
@@ -200,7 +220,12 @@ impl Firewall {
     }
 
     /// Whether a set has an element of this key. A table or set that is missing has none.
-    pub(crate) fn has_element(&mut self, table: &str, set: &str, key: &Key) -> Result<bool, netlink::Error> {
+    pub(crate) fn has_element(
+        &mut self,
+        table: &str,
+        set: &str,
+        key: &Key,
+    ) -> Result<bool, netlink::Error> {
         let mut request = Request::new();
         let element = [Element::new(key.clone())];
         request.message(SUBSYSTEM << 8 | GET_ELEMENT, 0, |m| {
@@ -216,7 +241,11 @@ impl Firewall {
     }
 
     /// All elements of a set. A table or set that is missing has none.
-    pub(crate) fn elements(&mut self, table: &str, set: &str) -> Result<Vec<Element>, netlink::Error> {
+    pub(crate) fn elements(
+        &mut self,
+        table: &str,
+        set: &str,
+    ) -> Result<Vec<Element>, netlink::Error> {
         let mut request = Request::new();
         request.message(SUBSYSTEM << 8 | GET_ELEMENT, netlink::DUMP, |m| {
             m.raw(&header(IPV4, 0));

@@ -55,15 +55,37 @@ pub(crate) struct Rule {
 /// One expression; field values are in host order.
 #[derive(Debug)]
 enum Expression {
-    Meta { key: u32, register: u32 },
-    Payload { base: u32, offset: u32, length: u32, register: u32 },
-    Mask { mask: [u8; 4] },
-    Compare { equal: bool, value: Vec<u8> },
-    Lookup { set: &'static str, inverted: bool, map: bool },
-    Conntrack { key: u32 },
+    Meta {
+        key: u32,
+        register: u32,
+    },
+    Payload {
+        base: u32,
+        offset: u32,
+        length: u32,
+        register: u32,
+    },
+    Mask {
+        mask: [u8; 4],
+    },
+    Compare {
+        equal: bool,
+        value: Vec<u8>,
+    },
+    Lookup {
+        set: &'static str,
+        inverted: bool,
+        map: bool,
+    },
+    Conntrack {
+        key: u32,
+    },
     FibType,
     Dnat,
-    Address { address: Ipv4Addr, port: u16 },
+    Address {
+        address: Ipv4Addr,
+        port: u16,
+    },
     Masquerade,
     Verdict(Verdict),
 }
@@ -80,28 +102,88 @@ impl Rule {
 
     /// The interface's name is not this.
     pub(crate) fn interface_is_not(self, interface: Interface, name: &str) -> Self {
-        let load = Expression::Meta { key: interface.key(), register: REGISTER_1 };
-        self.and([load, Expression::Compare { equal: false, value: padded(name).to_vec() }])
+        let load = Expression::Meta {
+            key: interface.key(),
+            register: REGISTER_1,
+        };
+        self.and([
+            load,
+            Expression::Compare {
+                equal: false,
+                value: padded(name).to_vec(),
+            },
+        ])
     }
 
     /// The interface is in a set.
     pub(crate) fn interface_in(self, interface: Interface, set: &'static str) -> Self {
-        let load = Expression::Meta { key: interface.key(), register: REGISTER_1 };
-        self.and([load, Expression::Lookup { set, inverted: false, map: false }])
+        let load = Expression::Meta {
+            key: interface.key(),
+            register: REGISTER_1,
+        };
+        self.and([
+            load,
+            Expression::Lookup {
+                set,
+                inverted: false,
+                map: false,
+            },
+        ])
     }
 
     /// The interface is not in a set.
     pub(crate) fn interface_not_in(self, interface: Interface, set: &'static str) -> Self {
-        let load = Expression::Meta { key: interface.key(), register: REGISTER_1 };
-        self.and([load, Expression::Lookup { set, inverted: true, map: false }])
+        let load = Expression::Meta {
+            key: interface.key(),
+            register: REGISTER_1,
+        };
+        self.and([
+            load,
+            Expression::Lookup {
+                set,
+                inverted: true,
+                map: false,
+            },
+        ])
     }
 
     /// The pair of both interfaces is in a set.
     pub(crate) fn interfaces_in(self, set: &'static str) -> Self {
         self.and([
-            Expression::Meta { key: META_IN_NAME, register: REGISTER_1 },
-            Expression::Meta { key: META_OUT_NAME, register: REGISTER_2 },
-            Expression::Lookup { set, inverted: false, map: false },
+            Expression::Meta {
+                key: META_IN_NAME,
+                register: REGISTER_1,
+            },
+            Expression::Meta {
+                key: META_OUT_NAME,
+                register: REGISTER_2,
+            },
+            Expression::Lookup {
+                set,
+                inverted: false,
+                map: false,
+            },
+        ])
+    }
+
+    /// The interface that the packet leaves by, with its source address, is in a set.
+    pub(crate) fn way_back_in(self, set: &'static str) -> Self {
+        self.and([
+            Expression::Meta {
+                key: META_OUT_NAME,
+                register: REGISTER_1,
+            },
+            Expression::Payload {
+                base: NETWORK_HEADER,
+                offset: SOURCE_OFFSET,
+                length: 4,
+                register: REGISTER_2,
+            },
+            Expression::Lookup {
+                set,
+                inverted: false,
+                map: false,
+            },
         ])
     }
 
@@ -116,18 +198,38 @@ impl Rule {
     }
 
     fn address_in(self, offset: u32, subnet: Subnet) -> Self {
-        let mask = if subnet.prefix() == 0 { 0 } else { u32::MAX << (32 - subnet.prefix()) };
+        let mask = if subnet.prefix() == 0 {
+            0
+        } else {
+            u32::MAX << (32 - subnet.prefix())
+        };
         self.and([
-            Expression::Payload { base: NETWORK_HEADER, offset, length: 4, register: REGISTER_1 },
-            Expression::Mask { mask: mask.to_be_bytes() },
-            Expression::Compare { equal: true, value: subnet.first().octets().to_vec() },
+            Expression::Payload {
+                base: NETWORK_HEADER,
+                offset,
+                length: 4,
+                register: REGISTER_1,
+            },
+            Expression::Mask {
+                mask: mask.to_be_bytes(),
+            },
+            Expression::Compare {
+                equal: true,
+                value: subnet.first().octets().to_vec(),
+            },
         ])
     }
 
     /// The destination is an address of this machine.
     pub(crate) fn destination_is_local(self) -> Self {
         // RTN_LOCAL
-        self.and([Expression::FibType, Expression::Compare { equal: true, value: 2_u32.to_ne_bytes().to_vec() }])
+        self.and([
+            Expression::FibType,
+            Expression::Compare {
+                equal: true,
+                value: 2_u32.to_ne_bytes().to_vec(),
+            },
+        ])
     }
 
     /// The packet belongs to a connection that was let through.
@@ -143,18 +245,41 @@ impl Rule {
     fn conntrack_has(self, key: u32, bits: u32) -> Self {
         self.and([
             Expression::Conntrack { key },
-            Expression::Mask { mask: bits.to_ne_bytes() },
-            Expression::Compare { equal: false, value: vec![0; 4] },
+            Expression::Mask {
+                mask: bits.to_ne_bytes(),
+            },
+            Expression::Compare {
+                equal: false,
+                value: vec![0; 4],
+            },
         ])
     }
 
     /// The destination port of a protocol is this.
-    pub(crate) fn destination_port_is(self, protocol: ketch_spec::port::Protocol, port: u16) -> Self {
+    pub(crate) fn destination_port_is(
+        self,
+        protocol: ketch_spec::port::Protocol,
+        port: u16,
+    ) -> Self {
         self.and([
-            Expression::Meta { key: META_TRANSPORT, register: REGISTER_1 },
-            Expression::Compare { equal: true, value: vec![number(protocol)] },
-            Expression::Payload { base: TRANSPORT_HEADER, offset: 2, length: 2, register: REGISTER_1 },
-            Expression::Compare { equal: true, value: port.to_be_bytes().to_vec() },
+            Expression::Meta {
+                key: META_TRANSPORT,
+                register: REGISTER_1,
+            },
+            Expression::Compare {
+                equal: true,
+                value: vec![number(protocol)],
+            },
+            Expression::Payload {
+                base: TRANSPORT_HEADER,
+                offset: 2,
+                length: 2,
+                register: REGISTER_1,
+            },
+            Expression::Compare {
+                equal: true,
+                value: port.to_be_bytes().to_vec(),
+            },
         ])
     }
 
@@ -166,11 +291,27 @@ impl Rule {
             length: 4,
             register: QUARTER_0,
         };
-        let (protocol, port) = if with_address { (QUARTER_1, QUARTER_2) } else { (QUARTER_0, QUARTER_1) };
+        let (protocol, port) = if with_address {
+            (QUARTER_1, QUARTER_2)
+        } else {
+            (QUARTER_0, QUARTER_1)
+        };
         self.and(with_address.then_some(address)).and([
-            Expression::Meta { key: META_TRANSPORT, register: protocol },
-            Expression::Payload { base: TRANSPORT_HEADER, offset: 2, length: 2, register: port },
-            Expression::Lookup { set: map, inverted: false, map: true },
+            Expression::Meta {
+                key: META_TRANSPORT,
+                register: protocol,
+            },
+            Expression::Payload {
+                base: TRANSPORT_HEADER,
+                offset: 2,
+                length: 2,
+                register: port,
+            },
+            Expression::Lookup {
+                set: map,
+                inverted: false,
+                map: true,
+            },
             Expression::Dnat,
         ])
     }
@@ -214,7 +355,12 @@ impl Expression {
                 m.be32(1, *register);
                 m.be32(2, *key);
             }),
-            Self::Payload { base, offset, length, register } => named(m, "payload", |m| {
+            Self::Payload {
+                base,
+                offset,
+                length,
+                register,
+            } => named(m, "payload", |m| {
                 m.be32(1, *register);
                 m.be32(2, *base);
                 m.be32(3, *offset);

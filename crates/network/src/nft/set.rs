@@ -6,6 +6,7 @@ use ketch_spec::port::Protocol;
 use ketch_sys::netlink::{Message, Request};
 
 use super::LIST_ELEMENT;
+use crate::subnet::Subnet;
 
 /// Length of an interface name in a register.
 const NAME_BYTES: usize = 16;
@@ -18,6 +19,11 @@ const TYPE_PROTOCOL: u32 = 12;
 const TYPE_PORT: u32 = 13;
 const TYPE_INTERFACE: u32 = 41;
 
+/// `NFT_SET_…`
+const INTERVAL: u32 = 4;
+const MAP: u32 = 8;
+const CONCATENATION: u32 = 0x80;
+
 /// The sets and maps we have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SetKind {
@@ -25,6 +31,8 @@ pub(crate) enum SetKind {
     Interfaces,
     /// Pairs of interface names.
     InterfacePairs,
+    /// Interface names with ranges of addresses.
+    InterfaceSubnets,
     /// Protocol and port → address and port.
     Ports,
     /// Address, protocol and port → address and port.
@@ -33,21 +41,39 @@ pub(crate) enum SetKind {
 
 impl SetKind {
     pub(super) fn write(self, m: &mut Request) {
-        let (key_types, field_bytes): (&[u32], u32) = match self {
-            Self::Interfaces => (&[TYPE_INTERFACE], 16),
-            Self::InterfacePairs => (&[TYPE_INTERFACE; 2], 16),
-            Self::Ports => (&[TYPE_PROTOCOL, TYPE_PORT], 4),
-            Self::AddressPorts => (&[TYPE_ADDRESS, TYPE_PROTOCOL, TYPE_PORT], 4),
+        let (key_types, fields): (&[u32], &[u32]) = match self {
+            Self::Interfaces => (&[TYPE_INTERFACE], &[16]),
+            Self::InterfacePairs => (&[TYPE_INTERFACE; 2], &[16; 2]),
+            Self::InterfaceSubnets => (&[TYPE_INTERFACE, TYPE_ADDRESS], &[16, 4]),
+            Self::Ports => (&[TYPE_PROTOCOL, TYPE_PORT], &[4; 2]),
+            Self::AddressPorts => (&[TYPE_ADDRESS, TYPE_PROTOCOL, TYPE_PORT], &[4; 3]),
         };
-        let fields = u32::try_from(key_types.len()).unwrap_or(0);
         let is_map = matches!(self, Self::Ports | Self::AddressPorts);
-        // NFT_SET_MAP; NFT_SET_CONCAT is for sets with intervals only.
-        m.be32(3, if is_map { 8 } else { 0 });
+        let has_ranges = self == Self::InterfaceSubnets;
+        m.be32(
+            3,
+            if is_map { MAP } else { 0 }
+                | if has_ranges {
+                    INTERVAL | CONCATENATION
+                } else {
+                    0
+                },
+        );
         m.be32(4, concatenated(key_types));
-        m.be32(5, fields * field_bytes);
+        m.be32(5, fields.iter().sum());
         if is_map {
             m.be32(6, concatenated(&[TYPE_ADDRESS, TYPE_PORT]));
             m.be32(7, 8);
+        }
+        if has_ranges {
+            // NFTA_SET_DESC_CONCAT: how long each field is.
+            m.nest(9, |m| {
+                m.nest(2, |m| {
+                    for length in fields {
+                        m.nest(LIST_ELEMENT, |m| m.be32(1, *length));
+                    }
+                });
+            });
         }
     }
 }
@@ -67,6 +93,10 @@ impl Key {
 
     pub(crate) fn interfaces(first: &str, second: &str) -> Self {
         Self([padded(first), padded(second)].concat())
+    }
+
+    fn interface_address(name: &str, address: Ipv4Addr) -> Self {
+        Self([&padded(name)[..], &address.octets()].concat())
     }
 
     pub(crate) fn port(protocol: Protocol, port: u16) -> Self {
@@ -108,6 +138,8 @@ pub(super) fn number(protocol: Protocol) -> u8 {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Element {
     pub(crate) key: Key,
+    /// The last key of a range that begins with `key`.
+    end: Option<Key>,
     data: Option<[u8; 8]>,
     /// Whose it is; shown by the `nft` program.
     pub(crate) comment: Option<String>,
@@ -115,14 +147,35 @@ pub(crate) struct Element {
 
 impl Element {
     pub(crate) fn new(key: Key) -> Self {
-        Self { key, data: None, comment: None }
+        Self {
+            key,
+            end: None,
+            data: None,
+            comment: None,
+        }
+    }
+
+    /// An interface with all addresses of a subnet.
+    pub(crate) fn interface_subnet(name: &str, subnet: Subnet) -> Self {
+        let end = Some(Key::interface_address(name, subnet.last()));
+        Self {
+            key: Key::interface_address(name, subnet.first()),
+            end,
+            data: None,
+            comment: None,
+        }
     }
 
     /// An element of a map to an address and a port; the comment has at most 127 bytes.
     pub(crate) fn to_port(key: Key, address: Ipv4Addr, port: u16, comment: &str) -> Self {
         let [a, b, c, d] = address.octets();
         let [high, low] = port.to_be_bytes();
-        Self { key, data: Some([a, b, c, d, high, low, 0, 0]), comment: Some(comment.to_owned()) }
+        Self {
+            key,
+            end: None,
+            data: Some([a, b, c, d, high, low, 0, 0]),
+            comment: Some(comment.to_owned()),
+        }
     }
 
     /// Where a published UDP port leads.
@@ -136,6 +189,9 @@ impl Element {
     fn write(&self, m: &mut Request) {
         m.nest(LIST_ELEMENT, |m| {
             m.nest(1, |m| m.bytes(1, &self.key.0));
+            if let Some(end) = &self.end {
+                m.nest(10, |m| m.bytes(1, &end.0));
+            }
             if let Some(data) = &self.data {
                 m.nest(2, |m| m.bytes(1, data));
             }
@@ -163,19 +219,36 @@ pub(super) fn write_elements(m: &mut Request, table: &str, set: &str, elements: 
 
 /// The elements in a message of an answer.
 pub(super) fn read_elements(message: &Message<'_>) -> Vec<Element> {
-    let Some(list) = message.attributes(4).get(3) else { return Vec::new() };
-    let elements = list.nested().filter(|a| a.kind == LIST_ELEMENT).filter_map(|element| {
-        let element = element.nested();
-        let key = element.get(1)?.nested().get(1)?.value.to_vec();
-        let data = element.get(2).and_then(|a| a.nested().get(1)).and_then(|a| a.value.try_into().ok());
-        let comment = element.get(6).and_then(|a| match a.value {
-            [COMMENT, length, text @ ..] => {
-                let text = text.get(..usize::from(*length).checked_sub(1)?)?;
-                std::str::from_utf8(text).ok().map(str::to_owned)
-            }
-            _ => None,
+    let Some(list) = message.attributes(4).get(3) else {
+        return Vec::new();
+    };
+    let elements = list
+        .nested()
+        .filter(|a| a.kind == LIST_ELEMENT)
+        .filter_map(|element| {
+            let element = element.nested();
+            let key = element.get(1)?.nested().get(1)?.value.to_vec();
+            let end = element
+                .get(10)
+                .and_then(|a| a.nested().get(1))
+                .map(|a| Key(a.value.to_vec()));
+            let data = element
+                .get(2)
+                .and_then(|a| a.nested().get(1))
+                .and_then(|a| a.value.try_into().ok());
+            let comment = element.get(6).and_then(|a| match a.value {
+                [COMMENT, length, text @ ..] => {
+                    let text = text.get(..usize::from(*length).checked_sub(1)?)?;
+                    std::str::from_utf8(text).ok().map(str::to_owned)
+                }
+                _ => None,
+            });
+            Some(Element {
+                key: Key(key),
+                end,
+                data,
+                comment,
+            })
         });
-        Some(Element { key: Key(key), data, comment })
-    });
     elements.collect()
 }

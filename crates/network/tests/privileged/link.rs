@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
-use ketch_network::{AttachOptions, Error, attach, detach, endpoint, endpoints, join, leave, sweep_retired};
+use ketch_network::{
+    AttachOptions, Error, attach, detach, endpoint, endpoints, join, leave, sweep_retired,
+};
 
 use crate::world::{Network, container_id, inside, new_namespace, output, request, run};
 
@@ -22,8 +24,14 @@ fn privileged_containers_of_a_network_reach_each_other_and_the_host() {
         let _server = second.serve(80);
         assert_eq!(first.ask(second.address(), 80).as_deref(), Some("10.1.0.2"));
         let _host = crate::world::Server::start(81);
-        assert_eq!(first.ask(Ipv4Addr::new(10, 1, 0, 1), 81).as_deref(), Some("10.1.0.2"));
-        assert_eq!(crate::world::ask(second.address(), 80).as_deref(), Some("10.1.0.1"));
+        assert_eq!(
+            first.ask(Ipv4Addr::new(10, 1, 0, 1), 81).as_deref(),
+            Some("10.1.0.2")
+        );
+        assert_eq!(
+            crate::world::ask(second.address(), 80).as_deref(),
+            Some("10.1.0.1")
+        );
     });
 }
 
@@ -33,16 +41,25 @@ fn privileged_the_container_s_link_is_as_docker_makes_it() {
         let network = Network::new(1, false, &[("com.docker.network.driver.mtu", "1400")]);
         let container = network.container(11);
         let (links, routes) = inside(&container.namespace, || {
-            (output("ip", &["-o", "address"]) + &output("ip", &["-o", "link"]), output("ip", &["route"]))
+            (
+                output("ip", &["-o", "address"]) + &output("ip", &["-o", "link"]),
+                output("ip", &["route"]),
+            )
         });
-        assert!(links.contains("inet 10.1.0.2/16 brd 10.1.255.255 scope global eth0"), "{links}");
+        assert!(
+            links.contains("inet 10.1.0.2/16 brd 10.1.255.255 scope global eth0"),
+            "{links}"
+        );
         assert!(links.contains("link/ether 02:42:0a:01:00:02"), "{links}");
         assert!(links.contains("mtu 1400"), "{links}");
         assert!(links.contains("127.0.0.1/8"), "{links}");
         assert!(!links.contains("inet6 fe80"), "{links}");
         assert!(routes.contains("default via 10.1.0.1 dev eth0"), "{routes}");
         let host = output("ip", &["-br", "address", "show", "kt-010101010101"]);
-        assert!(host.contains("UP") && host.contains("10.1.0.1/16") && !host.contains("fe80"), "{host}");
+        assert!(
+            host.contains("UP") && host.contains("10.1.0.1/16") && !host.contains("fe80"),
+            "{host}"
+        );
     });
 }
 
@@ -56,7 +73,10 @@ fn privileged_the_last_to_leave_takes_everything_along() {
         assert!(host_objects().contains("kt-010101010101"));
         one.leave(12);
         let rules = output("nft", &["list", "ruleset"]);
-        assert!(!rules.contains("kt-010101010101") && rules.contains("kt-020202020202"), "{rules}");
+        assert!(
+            !rules.contains("kt-010101010101") && rules.contains("kt-020202020202"),
+            "{rules}"
+        );
         two.leave(21);
         drop(containers);
         // The veth pairs go with their namespaces, which the kernel does behind our back.
@@ -71,7 +91,10 @@ fn privileged_leaving_is_idempotent_and_repairs_half_made_endpoints() {
         let network = Network::new(1, false, &[]);
         network.leave(11);
         let joined = join(&network.dir, &network.record, &request(11)).unwrap();
-        assert_eq!(endpoint(&network.dir, &container_id(11)).unwrap(), Some(joined));
+        assert_eq!(
+            endpoint(&network.dir, &container_id(11)).unwrap(),
+            Some(joined)
+        );
         network.leave(11);
         network.leave(11);
         assert_eq!(endpoints(&network.dir).unwrap(), []);
@@ -99,9 +122,16 @@ fn privileged_wanted_addresses_are_given_or_refused() {
         wanted.ipv4 = Some(Ipv4Addr::new(10, 1, 9, 9));
         wanted.mac = Some("02:00:00:00:00:07".into());
         let record = join(&network.dir, &network.record, &wanted).unwrap();
-        assert_eq!((record.ipv4, record.mac.as_str()), (Ipv4Addr::new(10, 1, 9, 9), "02:00:00:00:00:07"));
+        assert_eq!(
+            (record.ipv4, record.mac.as_str()),
+            (Ipv4Addr::new(10, 1, 9, 9), "02:00:00:00:00:07")
+        );
         let mut other = request(12);
-        for (address, inside) in [([10, 1, 9, 9], true), ([10, 1, 0, 1], true), ([10, 2, 0, 5], false)] {
+        for (address, inside) in [
+            ([10, 1, 9, 9], true),
+            ([10, 1, 0, 1], true),
+            ([10, 2, 0, 5], false),
+        ] {
             other.ipv4 = Some(address.into());
             let error = join(&network.dir, &network.record, &other).unwrap_err();
             match error {
@@ -120,7 +150,13 @@ fn privileged_an_address_without_a_record_is_free_again() {
         let network = Network::new(1, false, &[]);
         join(&network.dir, &network.record, &request(11)).unwrap();
         // What a crash between the two leaves.
-        std::fs::remove_file(network.dir.join("endpoints").join(format!("{}.json", container_id(11)))).unwrap();
+        std::fs::remove_file(
+            network
+                .dir
+                .join("endpoints")
+                .join(format!("{}.json", container_id(11))),
+        )
+        .unwrap();
         let record = join(&network.dir, &network.record, &request(12)).unwrap();
         assert_eq!(record.ipv4, Ipv4Addr::new(10, 1, 0, 2));
     });
@@ -170,13 +206,19 @@ fn privileged_a_second_network_leaves_the_default_route_alone() {
         let (one, two) = (Network::new(1, false, &[]), Network::new(2, false, &[]));
         let container = one.container(11);
         let endpoint = join(&two.dir, &two.record, &request(11)).unwrap();
-        let options = AttachOptions { interface: "eth1", default_route: false };
+        let options = AttachOptions {
+            interface: "eth1",
+            default_route: false,
+        };
         attach(&two.record, &endpoint, container.namespace.as_fd(), options).unwrap();
         let routes = inside(&container.namespace, || output("ip", &["route"]));
         assert_eq!(routes.matches("default").count(), 1, "{routes}");
         let neighbour = two.container(22);
         let _server = neighbour.serve(80);
-        assert_eq!(container.ask(neighbour.address(), 80).as_deref(), Some("10.2.0.2"));
+        assert_eq!(
+            container.ask(neighbour.address(), 80).as_deref(),
+            Some("10.2.0.2")
+        );
     });
 }
 
@@ -184,7 +226,10 @@ fn privileged_a_second_network_leaves_the_default_route_alone() {
 fn privileged_a_bridge_of_someone_else_is_left_alone() {
     run(|| {
         let network = Network::new(1, false, &[]);
-        output("ip", &["link", "add", &network.record.bridge, "type", "bridge"]);
+        output(
+            "ip",
+            &["link", "add", &network.record.bridge, "type", "bridge"],
+        );
         let error = join(&network.dir, &network.record, &request(11)).unwrap_err();
         assert!(matches!(error, Error::BridgeTaken { .. }), "{error}");
         assert!(output("ip", &["-br", "link"]).contains(&network.record.bridge));
@@ -197,21 +242,30 @@ fn privileged_retired_bridges_of_a_killed_process_are_swept() {
     run(|| {
         let network = Network::new(1, false, &[]);
         join(&network.dir, &network.record, &request(11)).unwrap();
-        let retired = leave(&network.dir, &network.record, &container_id(11)).unwrap().unwrap();
+        let retired = leave(&network.dir, &network.record, &container_id(11))
+            .unwrap()
+            .unwrap();
         assert!(output("ip", &["-br", "link"]).contains("ktx"));
         // The process is killed here; the next start does not wait for it.
         drop(retired);
         join(&network.dir, &network.record, &request(12)).unwrap();
         sweep_retired().unwrap();
         let links = output("ip", &["-br", "link"]);
-        assert!(!links.contains("ktx") && links.contains(&network.record.bridge), "{links}");
+        assert!(
+            !links.contains("ktx") && links.contains(&network.record.bridge),
+            "{links}"
+        );
     });
 }
 
 #[test]
 fn privileged_containers_without_inter_container_traffic_reach_the_host_only() {
     run(|| {
-        let network = Network::new(1, false, &[("com.docker.network.bridge.enable_icc", "false")]);
+        let network = Network::new(
+            1,
+            false,
+            &[("com.docker.network.bridge.enable_icc", "false")],
+        );
         let (first, second) = (network.container(11), network.container(12));
         let _server = second.serve(80);
         assert!(first.is_refused(second.address(), 80));

@@ -10,7 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use ketch_network::{
-    AttachOptions, EndpointRecord, EndpointRequest, NetworkRecord, SubnetRecord, attach, join, leave,
+    AttachOptions, EndpointRecord, EndpointRequest, NetworkRecord, SubnetRecord, attach, join,
+    leave,
 };
 use ketch_spec::Id;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
@@ -33,7 +34,10 @@ pub fn run(test: impl FnOnce() + Send + 'static) {
     }
 }
 
-#[expect(deprecated, reason = "the sound variant is unsafe, and only the file table makes the difference")]
+#[expect(
+    deprecated,
+    reason = "the sound variant is unsafe, and only the file table makes the difference"
+)]
 fn unshare() {
     rustix::thread::unshare(UnshareFlags::NEWNET).unwrap();
 }
@@ -85,21 +89,34 @@ impl Network {
             internal,
             attachable: false,
             labels: BTreeMap::new(),
-            options: options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+            options: options
+                .iter()
+                .map(|(k, v)| (k.to_string(), v.to_string()))
+                .collect(),
             bridge: format!("kt-{}", id.short()),
             id,
             other: serde_json::Map::new(),
         };
-        Self { record, dir: root.path().to_path_buf(), _root: root }
+        Self {
+            record,
+            dir: root.path().to_path_buf(),
+            _root: root,
+        }
     }
 
     /// A container in the network.
     pub fn container(&self, number: u8) -> Container {
         let namespace = new_namespace();
         let endpoint = join(&self.dir, &self.record, &request(number)).unwrap();
-        let options = AttachOptions { interface: "eth0", default_route: true };
+        let options = AttachOptions {
+            interface: "eth0",
+            default_route: true,
+        };
         attach(&self.record, &endpoint, namespace.as_fd(), options).unwrap();
-        Container { namespace, endpoint }
+        Container {
+            namespace,
+            endpoint,
+        }
     }
 
     /// The end of a container's stay.
@@ -116,7 +133,13 @@ pub fn container_id(number: u8) -> Id {
 
 pub fn request(number: u8) -> EndpointRequest {
     let name = format!("c{number}");
-    EndpointRequest { container: container_id(number), name, aliases: Vec::new(), ipv4: None, mac: None }
+    EndpointRequest {
+        container: container_id(number),
+        name,
+        aliases: Vec::new(),
+        ipv4: None,
+        mac: None,
+    }
 }
 
 /// A namespace with an address in a network.
@@ -168,7 +191,11 @@ impl Server {
             }
         });
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-        Self { address, namespace: own_namespace(), thread: Some(thread) }
+        Self {
+            address,
+            namespace: own_namespace(),
+            thread: Some(thread),
+        }
     }
 }
 
@@ -187,7 +214,8 @@ impl Drop for Server {
 
 /// Whom a server takes us for.
 pub fn ask(address: Ipv4Addr, port: u16) -> Option<String> {
-    let mut connection = TcpStream::connect_timeout(&SocketAddrV4::new(address, port).into(), PATIENCE).ok()?;
+    let mut connection =
+        TcpStream::connect_timeout(&SocketAddrV4::new(address, port).into(), PATIENCE).ok()?;
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
     connection.write_all(b"who?").ok()?;
     let mut answer = String::new();
@@ -201,7 +229,10 @@ pub fn is_refused(address: Ipv4Addr, port: u16) -> bool {
         Ok(_) => false,
         Err(error) => matches!(
             error.kind(),
-            ErrorKind::TimedOut | ErrorKind::ConnectionRefused | ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable
+            ErrorKind::TimedOut
+                | ErrorKind::ConnectionRefused
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::HostUnreachable
         ),
     }
 }
@@ -209,7 +240,11 @@ pub fn is_refused(address: Ipv4Addr, port: u16) -> bool {
 /// The output of a program that looks at the present namespace.
 pub fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -217,7 +252,12 @@ pub fn output(program: &str, arguments: &[&str]) -> String {
 pub fn outside() -> File {
     let namespace = new_namespace();
     let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
-    output("ip", &["link", "add", "up0", "type", "veth", "peer", "name", "up1", "netns", &path]);
+    output(
+        "ip",
+        &[
+            "link", "add", "up0", "type", "veth", "peer", "name", "up1", "netns", &path,
+        ],
+    );
     output("ip", &["address", "add", "203.0.113.1/24", "dev", "up0"]);
     output("ip", &["link", "set", "up0", "up"]);
     inside(&namespace, || {
