@@ -32,14 +32,18 @@ impl Store {
     pub fn open_blob(&self, digest: &Digest) -> Result<File> {
         // A blob may move to its final place between looking and opening: then look again.
         for _ in 0..2 {
-            let Some(path) = self.find("blobs", digest) else { break };
+            let Some(path) = self.find("blobs", digest) else {
+                break;
+            };
             match File::open(&path) {
                 Ok(file) => return Ok(file),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(Error::io("open", path)(error)),
             }
         }
-        Err(Error::MissingBlob { digest: digest.clone() })
+        Err(Error::MissingBlob {
+            digest: digest.clone(),
+        })
     }
 
     /// Reads a whole blob of at most `max_bytes`.
@@ -53,7 +57,10 @@ impl Store {
             .read_to_end(&mut bytes)
             .map_err(Error::io("read", self.settled("blobs").join(digest.hex())))?;
         if bytes.len() as u64 > max_bytes {
-            return Err(Error::TooLarge { what: format!("blob {digest}"), limit_bytes: max_bytes });
+            return Err(Error::TooLarge {
+                what: format!("blob {digest}"),
+                limit_bytes: max_bytes,
+            });
         }
         Ok(bytes)
     }
@@ -65,7 +72,10 @@ impl Store {
     pub fn put(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor> {
         let digest = Digest::of(bytes);
         if !self.has(&digest) {
-            let path = self.root().join("ingest/work").join(format!("blob-{}", sysfs::random_hex(8)));
+            let path = self
+                .root()
+                .join("ingest/work")
+                .join(format!("blob-{}", sysfs::random_hex(8)));
             fs::write(&path, bytes).map_err(Error::io("write", &path))?;
             self.place("blobs", &digest, &path)?;
         }

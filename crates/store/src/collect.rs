@@ -79,7 +79,10 @@ impl Store {
 
     /// A layer disappears from its place in one step, then its files go.
     fn remove_layer(&self, path: &Path) -> Result<()> {
-        let away = self.root().join("ingest/work").join(format!("removed-{}", sysfs::random_hex(8)));
+        let away = self
+            .root()
+            .join("ingest/work")
+            .join(format!("removed-{}", sysfs::random_hex(8)));
         // Commit point of a layer's removal: a crash after it leaves garbage only.
         fs::rename(path, &away).map_err(Error::io("rename", path))?;
         Ok(sysfs::remove_tree(&away)?)
@@ -102,7 +105,9 @@ impl Store {
         }
         for path in entries(&self.root().join("ingest/blobs"))? {
             let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
-            let age = modified.ok().and_then(|time| SystemTime::now().duration_since(time).ok());
+            let age = modified
+                .ok()
+                .and_then(|time| SystemTime::now().duration_since(time).ok());
             if age.is_some_and(|age| age > INGEST_GRACE) {
                 sysfs::remove_tree(&path)?;
             }
@@ -111,7 +116,10 @@ impl Store {
     }
 
     fn reach(&self, roots: &Roots) -> Result<Reached> {
-        let mut reached = Reached { blobs: roots.blobs.clone(), layers: roots.layers.clone() };
+        let mut reached = Reached {
+            blobs: roots.blobs.clone(),
+            layers: roots.layers.clone(),
+        };
         for record in self.images()? {
             self.reach_target(&record.target, &mut reached, 0)?;
         }
@@ -120,7 +128,10 @@ impl Store {
 
     /// Follows an index or manifest as far as its blobs are here.
     fn reach_target(&self, target: &Descriptor, reached: &mut Reached, depth: usize) -> Result<()> {
-        if depth > MAX_INDEX_DEPTH || !reached.blobs.insert(target.digest.clone()) || !self.has(&target.digest) {
+        if depth > MAX_INDEX_DEPTH
+            || !reached.blobs.insert(target.digest.clone())
+            || !self.has(&target.digest)
+        {
             return Ok(());
         }
         match target.media_type.as_str() {
@@ -132,8 +143,12 @@ impl Store {
             }
             media_type::MANIFEST | media_type::DOCKER_MANIFEST => {
                 let manifest: Manifest = self.document(&target.digest)?;
-                reached.blobs.extend(manifest.layers.iter().map(|layer| layer.digest.clone()));
-                if reached.blobs.insert(manifest.config.digest.clone()) && self.has(&manifest.config.digest) {
+                reached
+                    .blobs
+                    .extend(manifest.layers.iter().map(|layer| layer.digest.clone()));
+                if reached.blobs.insert(manifest.config.digest.clone())
+                    && self.has(&manifest.config.digest)
+                {
                     // An artifact's config need not be an image config.
                     if let Ok(config) = self.document::<ImageConfig>(&manifest.config.digest) {
                         reached.layers.extend(config.rootfs.diff_ids);
@@ -151,7 +166,10 @@ impl Store {
     /// It is missing, too large or not of this shape.
     pub fn document<T: serde::de::DeserializeOwned>(&self, digest: &Digest) -> Result<T> {
         let bytes = self.read(digest, MAX_DOCUMENT_BYTES)?;
-        serde_json::from_slice(&bytes).map_err(|source| Error::Json { what: format!("blob {digest}"), source })
+        serde_json::from_slice(&bytes).map_err(|source| Error::Json {
+            what: format!("blob {digest}"),
+            source,
+        })
     }
 }
 
@@ -161,7 +179,10 @@ fn objects(place: &Path) -> Result<Vec<(PathBuf, Digest)>> {
         let name = path.file_name()?.to_str()?;
         format!("sha256:{name}").parse().ok()
     };
-    Ok(entries(place)?.into_iter().filter_map(|path| digest(&path).map(|digest| (path, digest))).collect())
+    Ok(entries(place)?
+        .into_iter()
+        .filter_map(|path| digest(&path).map(|digest| (path, digest)))
+        .collect())
 }
 
 fn entries(directory: &Path) -> Result<Vec<PathBuf>> {

@@ -26,7 +26,8 @@ impl Store {
         let path = self.work_directory("draft")?;
         let name = lock_name(&path);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let lock = rustix::fs::open(&name, flags, Mode::from(0o600)).map_err(|e| ketch_sys::Error::on("open", &name, e))?;
+        let lock = rustix::fs::open(&name, flags, Mode::from(0o600))
+            .map_err(|e| ketch_sys::Error::on("open", &name, e))?;
         lock_file(&lock, &name, FlockOperation::LockExclusive)?;
         Ok(Draft { path, _lock: lock })
     }

@@ -55,7 +55,9 @@ pub enum Error {
         limit_bytes: u64,
     },
     /// The bytes are not those that were promised.
-    #[error("digest mismatch: expected {expected} of {expected_bytes} bytes, got {actual} of {actual_bytes} bytes")]
+    #[error(
+        "digest mismatch: expected {expected} of {expected_bytes} bytes, got {actual} of {actual_bytes} bytes"
+    )]
     DigestMismatch {
         /// From the descriptor.
         expected: Digest,
@@ -67,7 +69,9 @@ pub enum Error {
         actual_bytes: u64,
     },
     /// A layer blob, unpacked, is not the layer that the image config names.
-    #[error("layer mismatch: the image config says diff id {expected}, the layer blob holds {actual}")]
+    #[error(
+        "layer mismatch: the image config says diff id {expected}, the layer blob holds {actual}"
+    )]
     DiffMismatch {
         /// From the image config.
         expected: Digest,
@@ -128,7 +132,10 @@ pub enum Error {
 
 impl Error {
     /// A closure that turns an io error on `path` into [`Error::Io`].
-    pub(crate) fn io(call: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(
+        call: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { call, path, source }
     }

@@ -36,7 +36,10 @@ impl Store {
     /// # Errors
     /// The kernel's.
     pub fn ingest(&self, descriptor: &Descriptor) -> Result<Option<Ingest>> {
-        let path = self.root().join("ingest/blobs").join(descriptor.digest.hex());
+        let path = self
+            .root()
+            .join("ingest/blobs")
+            .join(descriptor.digest.hex());
         loop {
             if self.has(&descriptor.digest) {
                 return Ok(None);
@@ -52,7 +55,9 @@ impl Store {
                 return Ok(None);
             }
             let mut file = File::from(file);
-            let mut received_bytes = file.seek(SeekFrom::End(0)).map_err(Error::io("seek", &path))?;
+            let mut received_bytes = file
+                .seek(SeekFrom::End(0))
+                .map_err(Error::io("seek", &path))?;
             if received_bytes > descriptor.size {
                 // Cannot be a part of this blob.
                 file.set_len(0).map_err(Error::io("truncate", &path))?;
@@ -61,7 +66,14 @@ impl Store {
             }
             let hash = (received_bytes == 0).then(Sha256::new);
             let store = self.clone();
-            return Ok(Some(Ingest { store, descriptor: descriptor.clone(), file, path, received_bytes, hash }));
+            return Ok(Some(Ingest {
+                store,
+                descriptor: descriptor.clone(),
+                file,
+                path,
+                received_bytes,
+                hash,
+            }));
         }
     }
 }
@@ -82,7 +94,9 @@ impl Ingest {
     /// # Errors
     /// The kernel's.
     pub fn restart(&mut self) -> Result<()> {
-        self.file.set_len(0).map_err(Error::io("truncate", &self.path))?;
+        self.file
+            .set_len(0)
+            .map_err(Error::io("truncate", &self.path))?;
         self.file.rewind().map_err(Error::io("seek", &self.path))?;
         self.received_bytes = 0;
         self.hash = Some(Sha256::new());
@@ -99,6 +113,7 @@ impl Ingest {
             return Err(self.stopped(io::ErrorKind::UnexpectedEof.into()));
         }
         self.rehash(|_| Ok(()))?;
+        self.check_digest()?;
         self.finish()
     }
 
@@ -142,7 +157,9 @@ impl Ingest {
             let _ = discard(&self.path);
             return Err(self.mismatch(actual, total));
         }
-        self.file.write_all(bytes).map_err(Error::io("write", &self.path))?;
+        self.file
+            .write_all(bytes)
+            .map_err(Error::io("write", &self.path))?;
         if let Some(hash) = &mut self.hash {
             hash.update(bytes);
         }
@@ -159,20 +176,26 @@ impl Ingest {
         }
     }
 
-    /// Compares the finished hash and moves the file to its place, or throws it away.
-    pub(crate) fn finish(mut self) -> Result<()> {
-        let actual = self.take_digest();
+    /// Compares the hash of what came, and throws it away if it is wrong.
+    pub(crate) fn check_digest(&self) -> Result<()> {
+        let actual = Digest::from_sha256(self.hash.clone().unwrap_or_default().finalize().into());
         if actual != self.descriptor.digest || self.received_bytes != self.descriptor.size {
-            discard(&self.path)?;
+            self.discard()?;
             return Err(self.mismatch(actual, self.received_bytes));
         }
-        self.store.place("blobs", &self.descriptor.digest, &self.path)?;
         Ok(())
     }
 
-    /// Whether all has come and is what was promised; the hash is used up by asking.
-    fn take_digest(&mut self) -> Digest {
-        Digest::from_sha256(self.hash.take().unwrap_or_default().finalize().into())
+    /// Removes the file.
+    pub(crate) fn discard(&self) -> Result<()> {
+        discard(&self.path)
+    }
+
+    /// Moves the file, whose digest was checked, to its place.
+    pub(crate) fn finish(self) -> Result<()> {
+        self.store
+            .place("blobs", &self.descriptor.digest, &self.path)?;
+        Ok(())
     }
 }
 
@@ -189,7 +212,8 @@ impl Write for Ingest {
 
 fn open_ingest(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::from(0o600)).map_err(|e| ketch_sys::Error::on("open", path, e).into())
+    rustix::fs::open(path, flags, Mode::from(0o600))
+        .map_err(|e| ketch_sys::Error::on("open", path, e).into())
 }
 
 fn discard(path: &Path) -> Result<()> {
@@ -198,6 +222,8 @@ fn discard(path: &Path) -> Result<()> {
 
 /// Whether `path` still names the open file.
 fn is_still_at(file: &OwnedFd, path: &Path) -> bool {
-    let (Ok(open), Ok(named)) = (rustix::fs::fstat(file), rustix::fs::stat(path)) else { return false };
+    let (Ok(open), Ok(named)) = (rustix::fs::fstat(file), rustix::fs::stat(path)) else {
+        return false;
+    };
     (open.st_dev, open.st_ino) == (named.st_dev, named.st_ino)
 }

@@ -66,7 +66,6 @@ impl LayerRecord {
     }
 }
 
-
 impl Store {
     /// Whether the layer is here, whole.
     pub fn has_layer(&self, diff_id: &Digest) -> bool {
@@ -79,7 +78,9 @@ impl Store {
     /// [`Error::MissingLayer`]; a damaged or later record.
     pub fn layer(&self, diff_id: &Digest) -> Result<LayerRecord> {
         for _ in 0..2 {
-            let Some(directory) = self.find("layers", diff_id) else { break };
+            let Some(directory) = self.find("layers", diff_id) else {
+                break;
+            };
             let path = directory.join("layer.json");
             match fs::read(&path) {
                 Ok(bytes) => return parse_record(&bytes, &path),
@@ -87,7 +88,9 @@ impl Store {
                 Err(error) => return Err(Error::io("read", path)(error)),
             }
         }
-        Err(Error::MissingLayer { diff_id: diff_id.clone() })
+        Err(Error::MissingLayer {
+            diff_id: diff_id.clone(),
+        })
     }
 
     /// The directory to mount as an overlay's lower directory. It can move once, from its settling place to its final
@@ -97,7 +100,11 @@ impl Store {
     /// [`Error::MissingLayer`].
     pub fn lower_dir(&self, diff_id: &Digest) -> Result<PathBuf> {
         let directory = self.find("layers", diff_id);
-        directory.map(|d| d.join("tree")).ok_or_else(|| Error::MissingLayer { diff_id: diff_id.clone() })
+        directory
+            .map(|d| d.join("tree"))
+            .ok_or_else(|| Error::MissingLayer {
+                diff_id: diff_id.clone(),
+            })
     }
 
     /// Opens the layer's directory.
@@ -136,7 +143,8 @@ impl Store {
         let archive = work.join("archive");
         let file = fs::File::create_new(&archive).map_err(Error::io("create", &archive))?;
         let source = sysfs::open_directory(upper)?;
-        let (diff_id, totals) = crate::tree::archive(source.as_fd(), file, crate::tree::Purpose::Finish)?;
+        let (diff_id, totals) =
+            crate::tree::archive(source.as_fd(), file, crate::tree::Purpose::Finish)?;
         self.place("blobs", &diff_id, &archive)?;
         let layer = work.join("layer");
         self.write_record(&layer, &LayerRecord::new(diff_id.clone(), &totals))?;
@@ -158,18 +166,36 @@ impl Store {
             fs::create_dir(directory).map_err(Error::io("mkdir", directory))?;
         }
         let path = directory.join("layer.json");
-        let bytes = serde_json::to_vec(record).map_err(|source| Error::Json { what: "layer.json".into(), source })?;
+        let bytes = serde_json::to_vec(record).map_err(|source| Error::Json {
+            what: "layer.json".into(),
+            source,
+        })?;
         // Settling makes it durable.
-        Ok(sysfs::replace_file(&path, &bytes, Mode::from(0o600), false)?)
+        Ok(sysfs::replace_file(
+            &path,
+            &bytes,
+            Mode::from(0o600),
+            false,
+        )?)
     }
 }
 
 fn parse_record(bytes: &[u8], path: &Path) -> Result<LayerRecord> {
     let what = path.display().to_string();
-    let value: Value = serde_json::from_slice(bytes).map_err(|source| Error::Json { what: what.clone(), source })?;
-    let found = value.get("version").and_then(Value::as_u64).unwrap_or_default();
+    let value: Value = serde_json::from_slice(bytes).map_err(|source| Error::Json {
+        what: what.clone(),
+        source,
+    })?;
+    let found = value
+        .get("version")
+        .and_then(Value::as_u64)
+        .unwrap_or_default();
     if found > u64::from(VERSION) {
-        return Err(Error::Version { what, found, known: VERSION });
+        return Err(Error::Version {
+            what,
+            found,
+            known: VERSION,
+        });
     }
     serde_json::from_value(value).map_err(|source| Error::Json { what, source })
 }

@@ -19,12 +19,13 @@
 
 mod blob;
 mod collect;
-//mod decode;
+mod decode;
 mod draft;
 mod error;
 mod ingest;
 mod layer;
 mod lock;
+mod pipeline;
 mod place;
 mod record;
 pub mod tar;
@@ -33,7 +34,7 @@ mod unpack;
 
 pub use blob::MAX_DOCUMENT_BYTES;
 pub use collect::{Freed, Roots};
-//pub use decode::{Compression, Decoder};
+pub use decode::{Compression, Decoder};
 pub use draft::Draft;
 pub use error::{Error, Result};
 pub use ingest::Ingest;
@@ -41,4 +42,4 @@ pub use layer::{LayerForm, LayerRecord};
 pub use lock::StoreLock;
 pub use place::Store;
 pub use record::ImageRecord;
-pub use unpack::Progress;
+pub use unpack::{Imported, Progress};

@@ -31,7 +31,10 @@ impl Store {
     /// # Errors
     /// The lock file cannot be opened.
     pub fn lock_exclusive(&self) -> Result<StoreLock> {
-        take(&self.images_dir().join("lock"), FlockOperation::LockExclusive)
+        take(
+            &self.images_dir().join("lock"),
+            FlockOperation::LockExclusive,
+        )
     }
 
     /// Holds the store alone, or returns None if someone holds it now.
@@ -39,7 +42,10 @@ impl Store {
     /// # Errors
     /// The lock file cannot be opened.
     pub fn try_lock_exclusive(&self) -> Result<Option<StoreLock>> {
-        match take(&self.images_dir().join("lock"), FlockOperation::NonBlockingLockExclusive) {
+        match take(
+            &self.images_dir().join("lock"),
+            FlockOperation::NonBlockingLockExclusive,
+        ) {
             Ok(lock) => Ok(Some(lock)),
             Err(crate::Error::System(error)) if error.errno == Errno::WOULDBLOCK => Ok(None),
             Err(error) => Err(error),
@@ -48,13 +54,17 @@ impl Store {
 
     /// The leaf lock of `index.json`: held for one read-modify-write.
     pub(crate) fn lock_records(&self) -> Result<StoreLock> {
-        take(&self.images_dir().join("index.lock"), FlockOperation::LockExclusive)
+        take(
+            &self.images_dir().join("index.lock"),
+            FlockOperation::LockExclusive,
+        )
     }
 }
 
 fn take(path: &Path, operation: FlockOperation) -> Result<StoreLock> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::from(0o600)).map_err(|e| ketch_sys::Error::on("open", path, e))?;
+    let file = rustix::fs::open(path, flags, Mode::from(0o600))
+        .map_err(|e| ketch_sys::Error::on("open", path, e))?;
     lock_file(&file, path, operation)?;
     Ok(StoreLock { _file: file })
 }

@@ -38,7 +38,12 @@ impl Store {
     /// A directory or one of the two layout files cannot be made.
     pub fn open(data_root: &Path) -> Result<Self> {
         let settling = data_root.join("ingest/settling").join(boot_id()?);
-        let store = Self { places: Arc::new(Places { root: data_root.to_owned(), settling }) };
+        let store = Self {
+            places: Arc::new(Places {
+                root: data_root.to_owned(),
+                settling,
+            }),
+        };
         // The last directory made tells that all of this was done before.
         if !store.settling("layers").is_dir() {
             store.make_directories()?;
@@ -47,10 +52,18 @@ impl Store {
     }
 
     fn make_directories(&self) -> Result<()> {
-        for directory in ["images/blobs/sha256", "layers", "ingest/blobs", "ingest/work"] {
+        for directory in [
+            "images/blobs/sha256",
+            "layers",
+            "ingest/blobs",
+            "ingest/work",
+        ] {
             make_directory(&self.root().join(directory))?;
         }
-        for (name, content) in [("images/oci-layout", OCI_LAYOUT), ("images/index.json", EMPTY_INDEX)] {
+        for (name, content) in [
+            ("images/oci-layout", OCI_LAYOUT),
+            ("images/index.json", EMPTY_INDEX),
+        ] {
             let path = self.root().join(name);
             if !path.exists() {
                 let _lock = self.lock_records()?;
@@ -82,7 +95,11 @@ impl Store {
 
     /// The final directory of `kind`.
     pub(crate) fn settled(&self, kind: &str) -> PathBuf {
-        self.root().join(if kind == "blobs" { "images/blobs/sha256" } else { "layers" })
+        self.root().join(if kind == "blobs" {
+            "images/blobs/sha256"
+        } else {
+            "layers"
+        })
     }
 
     /// Where the object is now, if it is here. Another process may be moving it from the one place to the other, so
@@ -102,8 +119,13 @@ impl Store {
     /// Makes a directory in `ingest/work` for something to be filled; the caller removes or renames it. Other
     /// processes' [`Store::collect`] leaves it alone as long as the store lock is held shared.
     pub(crate) fn work_directory(&self, kind: &str) -> Result<PathBuf> {
-        let path = self.root().join("ingest/work").join(format!("{kind}-{}", sysfs::random_hex(8)));
-        fs::DirBuilder::new().create(&path).map_err(Error::io("mkdir", &path))?;
+        let path = self
+            .root()
+            .join("ingest/work")
+            .join(format!("{kind}-{}", sysfs::random_hex(8)));
+        fs::DirBuilder::new()
+            .create(&path)
+            .map_err(Error::io("mkdir", &path))?;
         Ok(path)
     }
 
@@ -162,7 +184,10 @@ impl Store {
 }
 
 fn make_directory(path: &Path) -> Result<()> {
-    fs::DirBuilder::new().recursive(true).create(path).map_err(Error::io("mkdir", path))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .create(path)
+        .map_err(Error::io("mkdir", path))
 }
 
 /// The id the kernel drew when it booted: tells our settling directory from those of earlier boots.

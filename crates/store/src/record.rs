@@ -43,7 +43,12 @@ impl Store {
     /// # Errors
     /// `index.json` cannot be read or is not an index.
     pub fn images(&self) -> Result<Vec<ImageRecord>> {
-        Ok(self.read_index()?.manifests.into_iter().map(record_of).collect())
+        Ok(self
+            .read_index()?
+            .manifests
+            .into_iter()
+            .map(record_of)
+            .collect())
     }
 
     /// Makes `reference` mean `target`, replacing what it meant; an image that loses its last name this way stays as an
@@ -61,14 +66,21 @@ impl Store {
                 tagged: Some(Timestamp::now()),
                 remote,
             };
-            let old = records.iter().position(|r| r.reference.as_ref() == Some(reference));
+            let old = records
+                .iter()
+                .position(|r| r.reference.as_ref() == Some(reference));
             match old {
                 Some(at) => {
                     let old = std::mem::replace(&mut records[at], record);
                     if old.target.digest == target.digest {
                         records[at].remote |= old.remote;
                     } else if !records.iter().any(|r| r.target.digest == old.target.digest) {
-                        records.push(ImageRecord { reference: None, tagged: None, remote: false, ..old });
+                        records.push(ImageRecord {
+                            reference: None,
+                            tagged: None,
+                            remote: false,
+                            ..old
+                        });
                     }
                 }
                 None => records.push(record),
@@ -89,7 +101,12 @@ impl Store {
             if records.iter().any(|r| r.target.digest == target.digest) {
                 return false;
             }
-            records.push(ImageRecord { reference: None, target: target.clone(), tagged: None, remote: false });
+            records.push(ImageRecord {
+                reference: None,
+                target: target.clone(),
+                tagged: None,
+                remote: false,
+            });
             true
         })
     }
@@ -102,11 +119,21 @@ impl Store {
     pub fn remove_tag(&self, reference: &Reference, keep_image: bool) -> Result<bool> {
         let mut found = false;
         self.change_records(|records| {
-            let Some(at) = records.iter().position(|r| r.reference.as_ref() == Some(reference)) else { return false };
+            let Some(at) = records
+                .iter()
+                .position(|r| r.reference.as_ref() == Some(reference))
+            else {
+                return false;
+            };
             found = true;
             let old = records.remove(at);
             if keep_image && !records.iter().any(|r| r.target.digest == old.target.digest) {
-                records.push(ImageRecord { reference: None, tagged: None, remote: false, ..old });
+                records.push(ImageRecord {
+                    reference: None,
+                    tagged: None,
+                    remote: false,
+                    ..old
+                });
             }
             true
         })?;
@@ -129,7 +156,13 @@ impl Store {
     }
 
     fn require(&self, target: &Descriptor) -> Result<()> {
-        if self.has(&target.digest) { Ok(()) } else { Err(Error::MissingBlob { digest: target.digest.clone() }) }
+        if self.has(&target.digest) {
+            Ok(())
+        } else {
+            Err(Error::MissingBlob {
+                digest: target.digest.clone(),
+            })
+        }
     }
 
     /// One read-modify-write of `index.json` under the leaf lock; `change` says whether it changed anything.
@@ -143,7 +176,10 @@ impl Store {
         }
         index.manifests = records.into_iter().map(descriptor_of).collect();
         let path = self.images_dir().join("index.json");
-        let bytes = serde_json::to_vec(&index).map_err(|source| Error::Json { what: "index.json".into(), source })?;
+        let bytes = serde_json::to_vec(&index).map_err(|source| Error::Json {
+            what: "index.json".into(),
+            source,
+        })?;
         // Commit point of tag, pull, load, build and rmi: the rename of index.json.
         Ok(sysfs::replace_file(&path, &bytes, Mode::from(0o644), true)?)
     }
@@ -152,10 +188,16 @@ impl Store {
         let path = self.images_dir().join("index.json");
         let size = fs::metadata(&path).map_err(Error::io("stat", &path))?.len();
         if size > MAX_INDEX_BYTES {
-            return Err(Error::TooLarge { what: path.display().to_string(), limit_bytes: MAX_INDEX_BYTES });
+            return Err(Error::TooLarge {
+                what: path.display().to_string(),
+                limit_bytes: MAX_INDEX_BYTES,
+            });
         }
         let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
-        serde_json::from_slice(&bytes).map_err(|source| Error::Json { what: path.display().to_string(), source })
+        serde_json::from_slice(&bytes).map_err(|source| Error::Json {
+            what: path.display().to_string(),
+            source,
+        })
     }
 }
 
@@ -164,17 +206,34 @@ impl Store {
 fn record_of(mut target: Descriptor) -> ImageRecord {
     let name = target.annotations.remove(NAME);
     let short = target.annotations.remove(REF_NAME);
-    let reference = name.or(short).and_then(|text| Reference::from_str(&text).ok());
-    let tagged = target.annotations.remove(TAGGED).and_then(|text| text.parse().ok());
-    let remote = target.annotations.remove(REMOTE).is_some_and(|text| text == "true");
-    ImageRecord { reference, target, tagged, remote }
+    let reference = name
+        .or(short)
+        .and_then(|text| Reference::from_str(&text).ok());
+    let tagged = target
+        .annotations
+        .remove(TAGGED)
+        .and_then(|text| text.parse().ok());
+    let remote = target
+        .annotations
+        .remove(REMOTE)
+        .is_some_and(|text| text == "true");
+    ImageRecord {
+        reference,
+        target,
+        tagged,
+        remote,
+    }
 }
 
 fn descriptor_of(record: ImageRecord) -> Descriptor {
     let mut target = record.target;
     if let Some(reference) = &record.reference {
-        target.annotations.insert(NAME.into(), reference.to_string());
-        target.annotations.insert(REF_NAME.into(), reference.to_string());
+        target
+            .annotations
+            .insert(NAME.into(), reference.to_string());
+        target
+            .annotations
+            .insert(REF_NAME.into(), reference.to_string());
     }
     if let Some(tagged) = record.tagged {
         target.annotations.insert(TAGGED.into(), tagged.to_string());

@@ -1,18 +1,236 @@
-//! t
-use std::io::Read;
-use ketch_spec::{Digest, image::Descriptor};
-use crate::{Ingest, LayerRecord, Result, Store};
-/// Called with the number of bytes of the blob that have come so far, often.
+//! From layer blobs to layers: the ways in.
+
+use std::io::{self, Read, Write};
+
+use ketch_spec::Digest;
+use ketch_spec::image::{Descriptor, media_type};
+use sha2::{Digest as _, Sha256};
+
+use crate::pipeline::{self, Unpacked, Work};
+use crate::{Error, Ingest, LayerRecord, Result, Store};
+
+/// Called with the number of bytes of the blob that are here so far, often, from the thread that reads.
 pub type Progress<'a> = &'a (dyn Fn(u64) + Sync);
-impl Store {
-    /// Begins a layer: None if both its blob and its unpacked form are here now (a blob without its layer is unpacked
-    /// by this call). Otherwise the caller fetches from [`Ingest::offset`] and calls [`Ingest::unpack`].
-    pub fn begin_layer(&self, _blob: &Descriptor, _diff_id: &Digest) -> Result<Option<Ingest>> { Err(crate::Error::Panicked) }
-    /// Unpacks a layer blob from any stream (a docker-archive's `layer.tar`), storing the blob: returns its descriptor.
-    pub fn import_layer(&self, _reader: impl Read + Send, _expected: Option<&Digest>) -> Result<(Descriptor, LayerRecord)> { Err(crate::Error::Panicked) }
+
+/// Bytes of one read of the source.
+const READ_BYTES: usize = 128 << 10;
+
+/// Media types of layers beside those in [`media_type`]; the compression is told by the bytes anyway.
+const MORE_LAYER_TYPES: [&str; 6] = [
+    "application/vnd.docker.image.rootfs.diff.tar.zstd",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+];
+
+/// A layer blob that came without a promise of what it is.
+#[derive(Debug)]
+pub struct Imported {
+    /// The blob, which is in the store.
+    pub descriptor: Descriptor,
+    /// The layer it holds, which is in the store too; or why it holds none.
+    pub layer: Result<LayerRecord>,
 }
+
+impl Store {
+    /// Begins a layer: None if both its blob and its files are here now (a blob without files is unpacked by this call).
+    /// Otherwise the caller gets the blob from [`Ingest::offset`] on and calls [`Ingest::unpack`]. Waits while another
+    /// process or thread receives the same blob. Call it with the store lock held shared, until a record names the layer.
+    ///
+    /// # Errors
+    /// [`Error::LayerMediaType`] for what is not a layer or is encrypted; as [`Ingest::unpack`] for a blob that is here.
+    pub fn begin_layer(&self, blob: &Descriptor, diff_id: &Digest) -> Result<Option<Ingest>> {
+        let known = [
+            media_type::LAYER,
+            media_type::LAYER_GZIP,
+            media_type::LAYER_ZSTD,
+            media_type::DOCKER_LAYER,
+            media_type::DOCKER_LAYER_GZIP,
+        ];
+        if !known
+            .iter()
+            .chain(&MORE_LAYER_TYPES)
+            .any(|known| *known == blob.media_type)
+        {
+            return Err(Error::LayerMediaType {
+                media_type: blob.media_type.clone(),
+            });
+        }
+        if let Some(ingest) = self.ingest(blob)? {
+            return Ok(Some(ingest));
+        }
+        if !self.has_layer(diff_id) {
+            self.unpack_present(&blob.digest, diff_id)?;
+        }
+        Ok(None)
+    }
+
+    /// Unpacks a layer whose blob is here.
+    fn unpack_present(&self, blob: &Digest, diff_id: &Digest) -> Result<LayerRecord> {
+        let mut file = self.open_blob(blob)?;
+        let path = self.settled("blobs").join(blob.hex());
+        let (_, unpacked) = pipeline::run(self, true, |feeder| {
+            let mut buffer = vec![0u8; READ_BYTES];
+            loop {
+                match file.read(&mut buffer) {
+                    Ok(0) => return Ok(()),
+                    Ok(count) if !feeder.push(&buffer[..count])? => return Ok(()),
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(Error::io("read", &path)(error)),
+                }
+            }
+        })?;
+        self.place_layer(expect(unpacked?, diff_id)?)
+    }
+
+    /// Takes in a layer blob of which nothing is known: hashes, stores and unpacks it in one pass. What it holds decides
+    /// under which diff id the layer is found; whether that is the wanted one is for the caller to see.
+    ///
+    /// # Errors
+    /// The source's ([`Error::Source`]); the disk failed. A blob that is no layer is not an error here.
+    pub fn import_layer(&self, mut source: impl Read) -> Result<Imported> {
+        let work = Work(self.work_directory("blob")?);
+        let path = work.0.join("blob");
+        let mut file = std::fs::File::create_new(&path).map_err(Error::io("create", &path))?;
+        let mut hash = Sha256::new();
+        let mut total = 0u64;
+        let (_, unpacked) = pipeline::run(self, true, |feeder| {
+            let mut buffer = vec![0u8; READ_BYTES];
+            loop {
+                let count = match source.read(&mut buffer) {
+                    Ok(0) => return Ok(()),
+                    Ok(count) => count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(source) => {
+                        let digest = Digest::from_sha256(hash.clone().finalize().into());
+                        return Err(Error::Source {
+                            digest,
+                            received_bytes: total,
+                            expected_bytes: total,
+                            source,
+                        });
+                    }
+                };
+                file.write_all(&buffer[..count])
+                    .map_err(Error::io("write", &path))?;
+                hash.update(&buffer[..count]);
+                total += count as u64;
+                // A blob that is no layer is stored all the same, so there is no stopping early.
+                feeder.push(&buffer[..count])?;
+            }
+        })?;
+        let digest = Digest::from_sha256(hash.finalize().into());
+        self.place("blobs", &digest, &path)?;
+        let compression = unpacked
+            .as_ref()
+            .map_or(crate::Compression::None, |unpacked| unpacked.compression);
+        let descriptor = Descriptor {
+            media_type: compression.layer_media_type().to_owned(),
+            digest,
+            size: total,
+            platform: None,
+            annotations: Default::default(),
+            other: Default::default(),
+        };
+        let layer = unpacked.and_then(|unpacked| self.place_layer(unpacked));
+        Ok(Imported { descriptor, layer })
+    }
+
+    /// Moves an unpacked layer to its place.
+    fn place_layer(&self, unpacked: Unpacked) -> Result<LayerRecord> {
+        let Unpacked {
+            diff_id,
+            totals,
+            work,
+            ..
+        } = unpacked;
+        let Some(work) = work else {
+            return self.layer(&diff_id);
+        };
+        let record = LayerRecord::new(diff_id, &totals);
+        self.write_record(&work.0, &record)?;
+        self.place("layers", &record.diff_id, &work.0)?;
+        Ok(record)
+    }
+}
+
+/// Checks what the image config promised.
+fn expect(unpacked: Unpacked, diff_id: &Digest) -> Result<Unpacked> {
+    if unpacked.diff_id == *diff_id {
+        return Ok(unpacked);
+    }
+    Err(Error::DiffMismatch {
+        expected: diff_id.clone(),
+        actual: unpacked.diff_id,
+    })
+}
+
+/// Whether the bytes are at fault: the same ones would fail again.
+fn is_of_content(error: &Error) -> bool {
+    match error {
+        Error::DiffMismatch { .. } | Error::Decompress { .. } | Error::TooLarge { .. } => true,
+        Error::Tar(error) => error.is_of_content(),
+        _ => false,
+    }
+}
+
 impl Ingest {
-    /// One pass: reader → blob digest and file → decompress → diff id → files. Blob and layer become visible only when
-    /// both digests are right. The reader starts at [`Ingest::offset`].
-    pub fn unpack(self, _reader: impl Read, _diff_id: &Digest, _progress: Progress<'_>) -> Result<LayerRecord> { Err(crate::Error::Panicked) }
+    /// One pass: source → blob digest and file → decompress → diff id → files. The source starts at [`Ingest::offset`].
+    /// Blob and layer become visible when both digests are right, and not before.
+    ///
+    /// # Errors
+    /// [`Error::Source`] if the source fails or ends too early: what came is kept, the next attempt continues there.
+    /// [`Error::DigestMismatch`], [`Error::DiffMismatch`], [`Error::Decompress`], [`Error::Tar`]: what came is thrown away.
+    /// Otherwise the disk failed.
+    pub fn unpack(
+        mut self,
+        mut source: impl Read,
+        diff_id: &Digest,
+        progress: Progress<'_>,
+    ) -> Result<LayerRecord> {
+        let store = self.store.clone();
+        let (_, unpacked) = pipeline::run(&store, !store.has_layer(diff_id), |feeder| {
+            self.rehash(|bytes| feeder.push(bytes).map(|_| ()))?;
+            progress(self.received_bytes);
+            let mut buffer = vec![0u8; READ_BYTES];
+            while self.received_bytes < self.descriptor.size {
+                let count = match source.read(&mut buffer) {
+                    Ok(0) => return Err(self.stopped(io::ErrorKind::UnexpectedEof.into())),
+                    Ok(count) => count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => return Err(self.stopped(error)),
+                };
+                self.append(&buffer[..count])?;
+                progress(self.received_bytes);
+                if !feeder.push(&buffer[..count])? {
+                    return Ok(());
+                }
+            }
+            // A source that checks digests itself tells its verdict at its end.
+            match source.read(&mut buffer[..1]) {
+                Ok(0) => Ok(()),
+                Ok(count) => self.append(&buffer[..count]),
+                Err(error) => Err(self.stopped(error)),
+            }
+        })?;
+        // Wrong bytes explain everything else.
+        if self.received_bytes == self.descriptor.size {
+            self.check_digest()?;
+        }
+        let unpacked = match unpacked.and_then(|unpacked| expect(unpacked, diff_id)) {
+            Err(error) => {
+                if is_of_content(&error) {
+                    self.discard()?;
+                }
+                return Err(error);
+            }
+            Ok(unpacked) => unpacked,
+        };
+        let record = store.place_layer(unpacked)?;
+        self.finish()?;
+        Ok(record)
+    }
 }
