@@ -1,5 +1,6 @@
 //! Dockerfile to stages to keyed steps to layers.
 
+mod copy;
 mod dockerfile;
 mod error;
 mod expand;

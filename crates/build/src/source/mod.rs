@@ -7,7 +7,7 @@ mod select;
 mod stat_cache;
 mod walk;
 
-pub use digest::digest;
+pub use digest::{digest, xattrs};
 pub use select::{Request, Selection};
 pub use stat_cache::StatCache;
 
