@@ -177,6 +177,16 @@ impl Paths {
         self.data.join("networks")
     }
 
+    /// Taken to make and to remove networks.
+    pub fn networks_lock(&self) -> PathBuf {
+        self.networks_dir().join(".lock")
+    }
+
+    /// A network in the making or on its way out; `name` begins with a dot.
+    pub fn network_aside(&self, name: &str) -> PathBuf {
+        self.networks_dir().join(name)
+    }
+
     /// One network.
     pub fn network_dir(&self, id: &Id) -> PathBuf {
         self.networks_dir().join(id.as_str())

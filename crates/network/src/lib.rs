@@ -38,5 +38,6 @@ pub use pool::{choose_subnet, used_by_host};
 pub use publish::{PublishRequest, Published, publish, unpublish};
 pub use record::{
     DEFAULT_BRIDGE, EndpointRecord, EndpointRequest, NetworkOptions, NetworkRecord, SubnetRecord,
+    VERSION,
 };
 pub use subnet::{Subnet, SubnetError};

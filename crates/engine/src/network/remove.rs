@@ -1,0 +1,92 @@
+//! `network rm`.
+
+use std::fs;
+use std::path::Path;
+
+use ketch_network::{EndpointRecord, NetworkRecord};
+
+use super::{REMOVING, io_error, is_predefined, lock_all, network_error, resolve};
+use crate::event::{self, Event};
+use crate::lock::LeafLock;
+use crate::{Engine, Error, ErrorKind, Result, container, names, record};
+
+/// Removes a network that no running container is in.
+///
+/// # Errors
+/// `NotFound`; `Forbidden` for predefined networks and for networks in use, in Docker's words.
+pub fn remove(engine: &Engine, wanted: &str) -> Result<()> {
+    let network = resolve(engine, wanted)?;
+    if is_predefined(&network) {
+        let message = format!("{} is a pre-defined network and cannot be removed", network.name);
+        return Err(Error::new(ErrorKind::Forbidden, message));
+    }
+    recover_users(engine, &network)?;
+    let aside = set_aside(engine, &network)?;
+    let event = Event::now("network", "destroy", network.id.as_str());
+    let _ = event::publish(engine, &event.with("name", &network.name).with("type", &network.driver));
+    let _lock = lock_all(engine)?;
+    finish(engine, &aside)
+}
+
+/// Recovers containers whose monitors were lost, so that what they hold is free.
+fn recover_users(engine: &Engine, network: &NetworkRecord) -> Result<()> {
+    let dir = engine.paths().network_dir(&network.id);
+    for endpoint in super::endpoints(engine, network)? {
+        match container::load(engine, &endpoint.container) {
+            // Recovered now, if its monitor was lost; otherwise it holds its place rightly.
+            Ok(_) => {}
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                let left = ketch_network::leave(&dir, network, &endpoint.container);
+                if let Some(bridge) = left.map_err(|error| network_error(&error))? {
+                    bridge.delete().map_err(|error| network_error(&error))?;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Moves the network's directory out of the way, if nobody is in it.
+fn set_aside(engine: &Engine, network: &NetworkRecord) -> Result<std::path::PathBuf> {
+    // Whoever joins holds this lock too.
+    let _lock = LeafLock::take(&engine.paths().network_lock(&network.id)).map_err(|error| match Error::from(error) {
+        error if error.kind == ErrorKind::NotFound => super::not_found(&network.name),
+        error => error,
+    })?;
+    let users = super::endpoints(engine, network)?;
+    if !users.is_empty() {
+        return Err(in_use(network, &users));
+    }
+    let place = engine.paths().network_dir(&network.id);
+    let aside = engine.paths().network_aside(&format!("{REMOVING}{}", network.id));
+    // Commit point: the network is gone.
+    fs::rename(&place, &aside).map_err(|error| io_error("rename", &place, &error))?;
+    Ok(aside)
+}
+
+/// Takes away the name, the bridge and the directory of a network that was set aside. Called with the lock of all
+/// networks; idempotent.
+pub(super) fn finish(engine: &Engine, aside: &Path) -> Result<()> {
+    if let Some(network) = record::read_if_there::<NetworkRecord>(&aside.join("network.json"))? {
+        names::release(engine, names::NETWORK, &network.name, &network.id)?;
+        ketch_network::remove_bridge(aside, &network).map_err(|error| network_error(&error))?;
+    }
+    ketch_sys::fs::remove_tree(aside)
+        .map_err(|error| Error::caused(ErrorKind::Internal, format!("cannot remove {}", aside.display()), &error))
+}
+
+fn in_use(network: &NetworkRecord, users: &[EndpointRecord]) -> Error {
+    let users: Vec<String> = users
+        .iter()
+        .map(|user| format!("name:{:?} id:{:?}", user.name, user.endpoint_id.short()))
+        .collect();
+    let message = format!(
+        "error while removing network: network {} id {} has active endpoints ({})",
+        network.name,
+        network.id,
+        users.join(", ")
+    );
+    Error::new(ErrorKind::Forbidden, message)
+        .hint("stop the containers, or take them out with `ketch network disconnect`")
+}
