@@ -156,6 +156,15 @@ impl Health {
     }
 }
 
+/// As Docker's events and listings write it.
+pub fn verdict_name(verdict: HealthStatus) -> &'static str {
+    match verdict {
+        HealthStatus::Starting => "starting",
+        HealthStatus::Healthy => "healthy",
+        HealthStatus::Unhealthy => "unhealthy",
+    }
+}
+
 fn or_default(nanoseconds: i64, default: Duration) -> Duration {
     match u64::try_from(nanoseconds) {
         Ok(0) | Err(_) => default,

@@ -92,6 +92,15 @@ impl Log {
         file.flush();
     }
 
+    /// Writes a line of the monitor's own, as standard error.
+    pub fn note(&mut self, message: &str, now: Timestamp) {
+        if let Some(file) = &mut self.file {
+            let line = format!("ketch: {}\n", message.replace('\n', " "));
+            file.message(Stream::Stderr, line.as_bytes(), &now.to_string());
+            file.flush();
+        }
+    }
+
     /// Writes unfinished lines: the streams have ended.
     pub fn finish(&mut self, now: Timestamp) {
         let Some(file) = &mut self.file else { return };
