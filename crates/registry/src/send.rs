@@ -22,12 +22,12 @@ const REDIRECTS_MAX: u32 = 5;
 const WORDS_MAX: u64 = 64 << 10;
 
 /// A request to a registry.
-pub(crate) struct Call<'a> {
+pub(crate) struct Call<'a, 'r> {
     pub method: Method,
     pub target: Target,
     pub scope: Scope,
     pub headers: Vec<(HeaderName, String)>,
-    pub payload: Payload<'a>,
+    pub payload: Payload<'a, 'r>,
     pub wanted: Wanted,
 }
 
@@ -40,13 +40,13 @@ pub(crate) enum Target {
 }
 
 /// What to send. A stream is opened anew for each attempt.
-pub(crate) enum Payload<'a> {
+pub(crate) enum Payload<'a, 'r> {
     None,
     Bytes(&'a [u8]),
     Stream {
         digest: &'a Digest,
         length: u64,
-        open: &'a mut dyn FnMut() -> io::Result<Box<dyn Read>>,
+        open: &'a mut dyn FnMut() -> io::Result<Box<dyn Read + 'r>>,
     },
 }
 
@@ -99,14 +99,14 @@ pub(crate) fn retry(
 
 impl Client {
     /// Makes a call, with attempts by the policy.
-    pub(crate) fn call(&self, registry: &Registry, call: &mut Call<'_>) -> Result<Answer> {
+    pub(crate) fn call(&self, registry: &Registry, call: &mut Call<'_, '_>) -> Result<Answer> {
         retry(&self.shared.options.retry, || {
             self.call_once(registry, call)
         })
     }
 
     /// Makes a call with a single attempt. An unsettled registry is tried in https, then in http.
-    pub(crate) fn call_once(&self, registry: &Registry, call: &mut Call<'_>) -> Result<Answer> {
+    pub(crate) fn call_once(&self, registry: &Registry, call: &mut Call<'_, '_>) -> Result<Answer> {
         let path = match &call.target {
             Target::Url(url) => {
                 let url = url.clone();
@@ -135,7 +135,7 @@ impl Client {
         }
     }
 
-    fn follow(&self, registry: &Registry, call: &mut Call<'_>, mut url: Url) -> Result<Answer> {
+    fn follow(&self, registry: &Registry, call: &mut Call<'_, '_>, mut url: Url) -> Result<Answer> {
         for _ in 0..=REDIRECTS_MAX {
             let answer = self.authorised(registry, call, &url)?;
             let keeps_method = matches!(answer.status, 307 | 308);
@@ -160,7 +160,12 @@ impl Client {
     }
 
     /// Sends to one URL; at the registry itself with a proof of identity, which is renewed once.
-    fn authorised(&self, registry: &Registry, call: &mut Call<'_>, url: &Url) -> Result<Answer> {
+    fn authorised(
+        &self,
+        registry: &Registry,
+        call: &mut Call<'_, '_>,
+        url: &Url,
+    ) -> Result<Answer> {
         if !url.same_origin(&registry.root()) {
             return self.exchange(registry, call, url, None);
         }
@@ -187,7 +192,7 @@ impl Client {
     fn exchange(
         &self,
         registry: &Registry,
-        call: &mut Call<'_>,
+        call: &mut Call<'_, '_>,
         url: &Url,
         authorization: Option<&str>,
     ) -> Result<Answer> {
@@ -239,12 +244,12 @@ fn source_error(digest: &Digest, source: io::Error) -> Error {
 }
 
 /// Tells failures of what is read from failures of the connection.
-struct Source {
-    reader: Box<dyn Read>,
+struct Source<'r> {
+    reader: Box<dyn Read + 'r>,
     failure: Option<io::Error>,
 }
 
-impl Read for Source {
+impl Read for Source<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.reader.read(buffer).map_err(|error| {
             let kind = error.kind();

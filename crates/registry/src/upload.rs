@@ -23,7 +23,7 @@ const PART_MAX: u64 = 1 << 30;
 const MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 
 /// Opens what is uploaded at an offset in bytes: again for each attempt and for each part.
-pub type BlobSource<'a> = &'a mut dyn FnMut(u64) -> io::Result<Box<dyn Read>>;
+pub type BlobSource<'a, 'r> = &'a mut dyn FnMut(u64) -> io::Result<Box<dyn Read + 'r>>;
 
 impl Client {
     /// Uploads a blob; `open` gives its bytes from an offset on.
@@ -35,7 +35,7 @@ impl Client {
         &self,
         reference: &Reference,
         blob: &Descriptor,
-        open: BlobSource<'_>,
+        open: BlobSource<'_, '_>,
     ) -> Result<()> {
         let registry = self.registry(reference)?;
         let upload = Upload {
@@ -98,7 +98,7 @@ struct Upload<'a> {
 
 impl Upload<'_> {
     /// POST, then PUT with everything.
-    fn monolithic(&self, open: BlobSource<'_>) -> Result<()> {
+    fn monolithic<'r>(&self, open: BlobSource<'_, 'r>) -> Result<()> {
         self.attempts(|| {
             let (mut location, _) = self.begin()?;
             location.query("digest", self.blob.digest.as_str());
@@ -118,7 +118,7 @@ impl Upload<'_> {
     }
 
     /// POST, then PATCH for each part, then PUT. A broken part continues where the registry says.
-    fn parts(&self, open: BlobSource<'_>) -> Result<()> {
+    fn parts<'r>(&self, open: BlobSource<'_, 'r>) -> Result<()> {
         self.attempts(|| {
             let (mut location, part) = self.begin()?;
             let mut position = 0;
@@ -154,15 +154,15 @@ impl Upload<'_> {
         })
     }
 
-    fn send_part(
+    fn send_part<'r>(
         &self,
         location: &Url,
         position: u64,
         length: u64,
-        open: BlobSource<'_>,
+        open: BlobSource<'_, 'r>,
     ) -> Result<Url, Failure> {
         let mut open_part =
-            || -> io::Result<Box<dyn Read>> { Ok(Box::new(open(position)?.take(length))) };
+            || -> io::Result<Box<dyn Read + 'r>> { Ok(Box::new(open(position)?.take(length))) };
         let range = format!("{position}-{}", position + length - 1);
         let headers = vec![octets(), (header::CONTENT_RANGE, range)];
         let payload = Payload::Stream {
@@ -229,7 +229,7 @@ impl Upload<'_> {
         method: Method,
         location: Url,
         headers: Vec<(HeaderName, String)>,
-        payload: Payload<'_>,
+        payload: Payload<'_, '_>,
     ) -> Result<Answer, Failure> {
         let mut call = Call {
             method,
