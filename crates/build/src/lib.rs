@@ -8,6 +8,7 @@ mod ignore;
 mod key;
 mod observer;
 mod path;
+mod plan;
 mod request;
 mod source;
 

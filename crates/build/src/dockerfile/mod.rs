@@ -26,6 +26,11 @@ use crate::error::{Mistake, Position};
 /// A Dockerfile longer than this is refused before it is read.
 pub const MAX_BYTES: u64 = 4 << 20;
 
+/// Whether a text is one heredoc announcement and nothing else.
+pub fn is_heredoc(text: &str) -> bool {
+    heredoc::parse(text.trim()).is_some()
+}
+
 /// The nodes of a file, its directives, warnings, and mistakes.
 struct Nodes {
     nodes: Vec<Node>,

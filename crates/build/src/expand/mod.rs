@@ -343,7 +343,7 @@ impl Lexer<'_> {
         let (mut word, _) = self
             .until(Some('}'), is_pattern)
             .map_err(|error| self.or_missing(error, "}"))?;
-        let value = self.lookup(name);
+        let value = self.variables.get(name).map(str::to_owned);
         if self.style.skip_unset && value.is_none() {
             return Ok(format!("${{{name}{written}{word}}}"));
         }
