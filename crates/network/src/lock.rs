@@ -22,8 +22,18 @@ impl NetworkLock {
     pub(crate) fn take(network_dir: &Path) -> Result<Self> {
         let path = network_dir.join("lock");
         loop {
-            let open = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
-            let file = open.map_err(|source| Error::Io { call: "open", path: path.clone(), source })?;
+            let open = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .read(true)
+                .write(true)
+                .mode(0o600)
+                .open(&path);
+            let file = open.map_err(|source| Error::Io {
+                call: "open",
+                path: path.clone(),
+                source,
+            })?;
             lock::lock(file.as_fd(), Kind::Exclusive).map_err(|error| Error::Io {
                 call: "fcntl",
                 path: path.clone(),
