@@ -3,7 +3,7 @@
 //!
 //! Nothing here needs `unsafe`; it is here because each of these is easy to get wrong at the call site.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -33,12 +33,18 @@ impl Root {
     /// # Errors
     /// The kernel's: the directory is missing, is not one, may not be opened.
     pub fn open(path: &Path) -> Result<Self> {
-        Ok(Self { directory: open_directory(path)?, label: path.to_owned() })
+        Ok(Self {
+            directory: open_directory(path)?,
+            label: path.to_owned(),
+        })
     }
 
     /// Takes an open directory; `label` names it in errors.
     pub fn from_directory(directory: OwnedFd, label: impl Into<PathBuf>) -> Self {
-        Self { directory, label: label.into() }
+        Self {
+            directory,
+            label: label.into(),
+        }
     }
 
     /// The directory itself.
@@ -63,9 +69,16 @@ impl Root {
     /// As [`Root::open_at`], of the directory.
     pub fn parent_of<'a>(&self, path: &'a Path) -> Result<(OwnedFd, &'a OsStr)> {
         let Some(name) = path.file_name() else {
-            return Err(Error::on("openat2", self.label.join(strip_root(path)), Errno::INVAL));
+            return Err(Error::on(
+                "openat2",
+                self.label.join(strip_root(path)),
+                Errno::INVAL,
+            ));
         };
-        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = path
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let directory = self.open_at(parent, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
         Ok((directory, name))
     }
@@ -81,7 +94,12 @@ fn strip_root(path: &Path) -> &Path {
 ///
 /// # Errors
 /// The kernel's.
-pub fn open_in_root(root: BorrowedFd<'_>, path: &Path, flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
+pub fn open_in_root(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    mode: Mode,
+) -> rustix::io::Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let mut attempts = 0;
     loop {
@@ -98,8 +116,12 @@ pub fn open_in_root(root: BorrowedFd<'_>, path: &Path, flags: OFlags, mode: Mode
 /// # Errors
 /// The kernel's.
 pub fn open_directory(path: &Path) -> Result<OwnedFd> {
-    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| Error::on("open", path, errno))
+    rustix::fs::open(
+        path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|errno| Error::on("open", path, errno))
 }
 
 /// Opens the directory `name` in `parent` for reading, following no link.
@@ -108,7 +130,8 @@ pub fn open_directory(path: &Path) -> Result<OwnedFd> {
 /// The kernel's.
 pub fn open_directory_at(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(|errno| Error::on("openat", name, errno))
+    rustix::fs::openat(parent, name, flags, Mode::empty())
+        .map_err(|errno| Error::on("openat", name, errno))
 }
 
 /// Makes what exists under the directory's name survive a power cut (fsync(2) of the directory).
@@ -140,13 +163,25 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: Mode, sync: bool) -> Result
     let directory = open_directory(parent)?;
     let temporary = temporary_name(name);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(&directory, &*temporary, flags, mode)
-        .map_err(|errno| Error::on("openat", parent.join(OsStr::from_bytes(temporary.as_bytes())), errno))?;
+    let file = rustix::fs::openat(&directory, &*temporary, flags, mode).map_err(|errno| {
+        Error::on(
+            "openat",
+            parent.join(OsStr::from_bytes(temporary.as_bytes())),
+            errno,
+        )
+    })?;
     let written = write_all(file.as_fd(), bytes)
-        .and_then(|()| if sync { rustix::fs::fsync(&file) } else { Ok(()) })
+        .and_then(|()| {
+            if sync {
+                rustix::fs::fsync(&file)
+            } else {
+                Ok(())
+            }
+        })
         .map_err(|errno| Error::on("write", path, errno))
         .and_then(|()| {
-            rustix::fs::renameat(&directory, &*temporary, &directory, name).map_err(|e| Error::on("rename", path, e))
+            rustix::fs::renameat(&directory, &*temporary, &directory, name)
+                .map_err(|e| Error::on("rename", path, e))
         });
     if let Err(error) = written {
         let _ = rustix::fs::unlinkat(&directory, &*temporary, AtFlags::empty());
@@ -175,15 +210,19 @@ pub fn random_hex(bytes: usize) -> String {
     let mut filled = 0;
     while filled < buffer.len() {
         // getrandom(2) without flags fails only while the machine boots, and then waits instead.
-        if let Ok(count) = rustix::rand::getrandom(&mut buffer[filled..], rustix::rand::GetRandomFlags::empty()) {
+        if let Ok(count) =
+            rustix::rand::getrandom(&mut buffer[filled..], rustix::rand::GetRandomFlags::empty())
+        {
             filled += count;
         }
     }
     use std::fmt::Write;
-    buffer.iter().fold(String::with_capacity(bytes * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    buffer
+        .iter()
+        .fold(String::with_capacity(bytes * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// Writes all of `bytes` at the file's position.
@@ -207,8 +246,14 @@ pub fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> rustix::io::Result<(
 /// # Errors
 /// The kernel's.
 pub fn rename_exclusive(old_path: &Path, new_path: &Path) -> Result<()> {
-    rustix::fs::renameat_with(rustix::fs::CWD, old_path, rustix::fs::CWD, new_path, RenameFlags::NOREPLACE)
-        .map_err(|errno| Error::on("renameat2", new_path, errno))
+    rustix::fs::renameat_with(
+        rustix::fs::CWD,
+        old_path,
+        rustix::fs::CWD,
+        new_path,
+        RenameFlags::NOREPLACE,
+    )
+    .map_err(|errno| Error::on("renameat2", new_path, errno))
 }
 
 /// Swaps two names in one step (`RENAME_EXCHANGE`).
@@ -216,8 +261,14 @@ pub fn rename_exclusive(old_path: &Path, new_path: &Path) -> Result<()> {
 /// # Errors
 /// The kernel's; `EINVAL` where the file system cannot.
 pub fn rename_exchange(one: &Path, other: &Path) -> Result<()> {
-    rustix::fs::renameat_with(rustix::fs::CWD, one, rustix::fs::CWD, other, RenameFlags::EXCHANGE)
-        .map_err(|errno| Error::on("renameat2", other, errno))
+    rustix::fs::renameat_with(
+        rustix::fs::CWD,
+        one,
+        rustix::fs::CWD,
+        other,
+        RenameFlags::EXCHANGE,
+    )
+    .map_err(|errno| Error::on("renameat2", other, errno))
 }
 
 /// Copies `length` bytes from the start of `source` to the start of `target`: shares the blocks where the file system
@@ -232,24 +283,40 @@ pub fn copy_file(source: BorrowedFd<'_>, target: BorrowedFd<'_>, length: u64) ->
     let mut done = 0u64;
     while done < length {
         let (mut from, mut to) = (done, done);
-        let want = usize::try_from(length - done).unwrap_or(usize::MAX).min(1 << 30);
+        let want = usize::try_from(length - done)
+            .unwrap_or(usize::MAX)
+            .min(1 << 30);
         match rustix::fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), want) {
             Ok(0) => break,
             Ok(count) => done += count as u64,
             Err(Errno::INTR) => {}
             // Not supported here (other file system, special file, old kernel): copy by hand.
-            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::BADF | Errno::PERM) => break,
+            Err(
+                Errno::XDEV
+                | Errno::INVAL
+                | Errno::NOSYS
+                | Errno::OPNOTSUPP
+                | Errno::BADF
+                | Errno::PERM,
+            ) => break,
             Err(errno) => return Err(Error::new("copy_file_range", errno)),
         }
     }
     copy_by_hand(source, target, done, length)
 }
 
-fn copy_by_hand(source: BorrowedFd<'_>, target: BorrowedFd<'_>, start: u64, length: u64) -> Result<()> {
+fn copy_by_hand(
+    source: BorrowedFd<'_>,
+    target: BorrowedFd<'_>,
+    start: u64,
+    length: u64,
+) -> Result<()> {
     let mut buffer = vec![0u8; if start < length { 1 << 17 } else { 0 }];
     let mut done = start;
     while done < length {
-        let want = usize::try_from(length - done).unwrap_or(usize::MAX).min(buffer.len());
+        let want = usize::try_from(length - done)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
         let count = match rustix::io::pread(source, &mut buffer[..want], done) {
             Ok(0) => return Err(Error::new("pread", Errno::IO)),
             Ok(count) => count,
@@ -282,7 +349,12 @@ pub fn path_at(directory: BorrowedFd<'_>, name: &OsStr) -> PathBuf {
 ///
 /// # Errors
 /// The kernel's.
-pub fn set_xattr_at(directory: BorrowedFd<'_>, name: &OsStr, key: &CStr, value: &[u8]) -> rustix::io::Result<()> {
+pub fn set_xattr_at(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+    key: &CStr,
+    value: &[u8],
+) -> rustix::io::Result<()> {
     rustix::fs::lsetxattr(path_at(directory, name), key, value, XattrFlags::empty())
 }
 
@@ -290,7 +362,11 @@ pub fn set_xattr_at(directory: BorrowedFd<'_>, name: &OsStr, key: &CStr, value: 
 ///
 /// # Errors
 /// The kernel's.
-pub fn remove_xattr_at(directory: BorrowedFd<'_>, name: &OsStr, key: &CStr) -> rustix::io::Result<()> {
+pub fn remove_xattr_at(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+    key: &CStr,
+) -> rustix::io::Result<()> {
     match rustix::fs::lremovexattr(path_at(directory, name), key) {
         Err(Errno::NODATA) => Ok(()),
         other => other,
@@ -302,7 +378,10 @@ pub fn remove_xattr_at(directory: BorrowedFd<'_>, name: &OsStr, key: &CStr) -> r
 ///
 /// # Errors
 /// The kernel's.
-pub fn xattrs_at(directory: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<Vec<(CString, Vec<u8>)>> {
+pub fn xattrs_at(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+) -> rustix::io::Result<Vec<(CString, Vec<u8>)>> {
     let path = path_at(directory, name);
     let keys = match fill(|buffer| rustix::fs::llistxattr(&path, buffer)) {
         Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
@@ -323,7 +402,9 @@ pub fn xattrs_at(directory: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<
 }
 
 /// Calls with a growing buffer until the value fits; the kernel's own limit is 64 KiB.
-fn fill(mut call: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
+fn fill(
+    mut call: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>,
+) -> rustix::io::Result<Vec<u8>> {
     let mut buffer = vec![0u8; 256];
     loop {
         match call(&mut buffer) {
@@ -350,7 +431,10 @@ pub fn remove_tree_at(directory: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     }
     let top = match open_directory_at(directory, name) {
         Ok(top) => top,
-        Err(Error { errno: Errno::NOENT, .. }) => return Ok(()),
+        Err(Error {
+            errno: Errno::NOENT,
+            ..
+        }) => return Ok(()),
         Err(error) => return Err(error),
     };
     empty_directory(top)?;
@@ -369,79 +453,101 @@ pub fn remove_tree(path: &Path) -> Result<()> {
         return Err(Error::on("unlinkat", path, Errno::INVAL));
     };
     match open_directory(parent) {
-        Ok(directory) => remove_tree_at(directory.as_fd(), name).map_err(|error| Error { path: Some(path.into()), ..error }),
-        Err(Error { errno: Errno::NOENT, .. }) => Ok(()),
+        Ok(directory) => remove_tree_at(directory.as_fd(), name).map_err(|error| Error {
+            path: Some(path.into()),
+            ..error
+        }),
+        Err(Error {
+            errno: Errno::NOENT,
+            ..
+        }) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Removes everything in `top`. Keeps one open directory a level in a list of its own, so that depth costs memory and
-/// descriptors but no stack; deeper than the limit of descriptors, levels are reopened from the bottom up by moving
-/// on from the top again.
-fn empty_directory(top: OwnedFd) -> Result<()> {
-    /// Levels kept open at once.
-    const DEPTH: usize = 128;
-    loop {
-        let mut levels: Vec<(OwnedFd, std::ffi::OsString)> = Vec::new();
-        let mut too_deep = false;
-        let mut current = top.try_clone().map_err(|error| Error::from_io("dup", "", &error))?;
-        loop {
-            match next_directory(current.as_fd())? {
-                Some(name) if levels.len() < DEPTH => {
-                    let below = match open_directory_at(current.as_fd(), &name) {
-                        Ok(below) => below,
-                        Err(Error { errno: Errno::NOENT | Errno::NOTDIR, .. }) => continue,
-                        Err(error) => return Err(error),
-                    };
-                    levels.push((std::mem::replace(&mut current, below), name));
-                }
-                Some(name) => {
-                    // Hang the deep part under the top, where the next round starts with it.
-                    too_deep = true;
-                    let new_name = format!(".deep.{}", random_hex(8));
-                    match rustix::fs::renameat(&current, &*name, &top, &*new_name) {
-                        Ok(()) | Err(Errno::NOENT) => {}
-                        Err(errno) => return Err(Error::on("renameat", name, errno)),
-                    }
-                }
-                None => {
-                    let Some((above, name)) = levels.pop() else { break };
-                    match rustix::fs::unlinkat(&above, &*name, AtFlags::REMOVEDIR) {
-                        Ok(()) | Err(Errno::NOENT) => {}
-                        Err(errno) => return Err(Error::on("unlinkat", name, errno)),
-                    }
-                    current = above;
-                }
-            }
-        }
-        if !too_deep {
-            return Ok(());
-        }
-    }
+/// A directory that is being emptied.
+struct Level {
+    directory: OwnedFd,
+    /// Its name in the level above.
+    name: OsString,
+    /// Directories found in it.
+    below: Vec<OsString>,
 }
 
-/// Removes what is not a directory in `directory`, and returns the name of the first directory in it, if any.
-fn next_directory(directory: BorrowedFd<'_>) -> Result<Option<std::ffi::OsString>> {
-    let mut entries = rustix::fs::Dir::read_from(directory).map_err(|errno| Error::new("getdents64", errno))?;
-    let mut found = None;
+/// Removes everything in `top`, depth first. Open directories are bounded: what is deeper is moved up under the top
+/// first, and its turn comes there.
+fn empty_directory(top: OwnedFd) -> Result<()> {
+    /// Levels kept open at once.
+    const DEPTH: usize = 64;
+    let below = clear_files(top.as_fd())?;
+    let mut levels = vec![Level {
+        directory: top,
+        name: OsString::new(),
+        below,
+    }];
+    while let Some(mut level) = levels.pop() {
+        let Some(name) = level.below.pop() else {
+            if let Some(above) = levels.last() {
+                match rustix::fs::unlinkat(&above.directory, &*level.name, AtFlags::REMOVEDIR) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(errno) => return Err(Error::on("unlinkat", level.name, errno)),
+                }
+            }
+            continue;
+        };
+        if levels.len() >= DEPTH {
+            let moved = OsString::from(format!(".deep.{}", random_hex(8)));
+            match rustix::fs::renameat(&level.directory, &*name, &levels[0].directory, &*moved) {
+                Ok(()) => levels[0].below.push(moved),
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(Error::on("renameat", name, errno)),
+            }
+            levels.push(level);
+            continue;
+        }
+        let opened = open_directory_at(level.directory.as_fd(), &name);
+        levels.push(level);
+        match opened {
+            Ok(directory) => {
+                let below = clear_files(directory.as_fd())?;
+                levels.push(Level {
+                    directory,
+                    name,
+                    below,
+                });
+            }
+            Err(Error {
+                errno: Errno::NOENT,
+                ..
+            }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Removes what is not a directory in `directory`, and returns the names of the directories in it.
+fn clear_files(directory: BorrowedFd<'_>) -> Result<Vec<OsString>> {
+    let mut entries =
+        rustix::fs::Dir::read_from(directory).map_err(|errno| Error::new("getdents64", errno))?;
+    let mut below = Vec::new();
     while let Some(entry) = entries.read() {
         let entry = entry.map_err(|errno| Error::new("getdents64", errno))?;
         let name = entry.file_name();
         if name == c"." || name == c".." {
             continue;
         }
+        let owned = || OsStr::from_bytes(name.to_bytes()).to_owned();
         if entry.file_type() == FileType::Directory {
-            found.get_or_insert_with(|| OsStr::from_bytes(name.to_bytes()).to_owned());
+            below.push(owned());
             continue;
         }
         match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             // A file system that does not tell types in its listing.
-            Err(Errno::ISDIR) => {
-                found.get_or_insert_with(|| OsStr::from_bytes(name.to_bytes()).to_owned());
-            }
-            Err(errno) => return Err(Error::on("unlinkat", OsStr::from_bytes(name.to_bytes()), errno)),
+            Err(Errno::ISDIR) => below.push(owned()),
+            Err(errno) => return Err(Error::on("unlinkat", owned(), errno)),
         }
     }
-    Ok(found)
+    Ok(below)
 }
