@@ -22,17 +22,29 @@ pub struct Error {
 impl Error {
     /// A failure without a path.
     pub fn new(call: &'static str, errno: Errno) -> Self {
-        Self { call, path: None, errno }
+        Self {
+            call,
+            path: None,
+            errno,
+        }
     }
 
     /// A failure on `path`.
     pub fn on(call: &'static str, path: impl Into<PathBuf>, errno: Errno) -> Self {
-        Self { call, path: Some(path.into()), errno }
+        Self {
+            call,
+            path: Some(path.into()),
+            errno,
+        }
     }
 
     /// A failure of a standard library call; unknown errors become `EIO`.
     pub fn from_io(call: &'static str, path: impl Into<PathBuf>, error: &std::io::Error) -> Self {
-        Self { call, path: Some(path.into()), errno: Errno::from_io_error(error).unwrap_or(Errno::IO) }
+        Self {
+            call,
+            path: Some(path.into()),
+            errno: Errno::from_io_error(error).unwrap_or(Errno::IO),
+        }
     }
 }
 

@@ -19,5 +19,6 @@ pub mod poll;
 pub mod process;
 pub mod pty;
 pub mod seccomp;
+pub mod spawn;
 
 pub use error::{Error, Result};

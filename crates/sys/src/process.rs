@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use rustix::io::Errno;
 
@@ -107,14 +107,15 @@ pub fn execute(program: &CStr, args: &[CString], env: &[CString]) -> Result<Infa
     Err(Error::new("execve", last_errno()))
 }
 
-/// Joins a new session keyring named `name`, so that the keys of the caller's are out of reach.
+/// Joins a new session keyring without a name, so that the keys of the one before are out of reach.
 ///
 /// # Errors
 /// What keyctl(2) says; `ENOSYS` on a kernel without keys.
-pub fn join_session_keyring(name: &CStr) -> Result<i32> {
+pub fn join_new_session_keyring() -> Result<i32> {
     const JOIN_SESSION_KEYRING: libc::c_long = 1;
-    // SAFETY: a C string that outlives the call.
-    let result = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name.as_ptr()) };
+    let name = std::ptr::null::<libc::c_char>();
+    // SAFETY: a null pointer asks for a keyring without a name.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name) };
     check("keyctl", result).map(|serial| serial as i32)
 }
 
@@ -128,11 +129,9 @@ pub fn set_personality(persona: u32) -> Result<u32> {
     check("personality", result.into()).map(|old| old as u32)
 }
 
-/// Arguments of sched_setattr(2): `struct sched_attr`, first version.
-#[repr(C)]
+/// Arguments of sched_setattr(2).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Scheduling {
-    size: u32,
     /// `SCHED_…`.
     pub policy: u32,
     /// `SCHED_FLAG_…`.
@@ -149,16 +148,27 @@ pub struct Scheduling {
     pub period: u64,
 }
 
+/// `struct sched_attr`, first version.
+#[repr(C)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
 /// sched_setattr(2) of the calling thread.
 ///
 /// # Errors
 /// What sched_setattr(2) says.
 pub fn set_scheduling(scheduling: &Scheduling) -> Result<()> {
-    let size = std::mem::size_of::<Scheduling>() as u32;
-    let argument = Scheduling {
-        size,
-        ..*scheduling
-    };
+    let Scheduling { policy, flags, nice, priority, runtime, deadline, period } = *scheduling;
+    let size = std::mem::size_of::<SchedAttr>() as u32;
+    let argument = SchedAttr { size, policy, flags, nice, priority, runtime, deadline, period };
     // SAFETY: the structure says its own size and outlives the call.
     let result =
         unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(&argument), 0) };
@@ -197,6 +207,20 @@ pub fn set_resource_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
         )
     };
     check("prlimit", result).map(drop)
+}
+
+/// pidfd_send_signal(2) with any number, real-time signals included; 0 only asks.
+///
+/// # Errors
+/// `ESRCH` if the process has ended, `EINVAL` for a number that is no signal.
+pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
+    let info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null pointer asks the kernel to fill in the information itself.
+    let result = unsafe {
+        let fd = pidfd.as_fd().as_raw_fd();
+        libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, info, 0)
+    };
+    check("pidfd_send_signal", result).map(drop)
 }
 
 /// Waits for a child by number: exit status as of waitpid(2), or None with `block` false while it runs.

@@ -1,0 +1,349 @@
+//! Control groups: where a container's processes are, what they may use, how to freeze and kill them.
+//!
+//! Three layouts of `/sys/fs/cgroup` are known: version 2 alone, version 1 (one directory a controller), and hybrid,
+//! which counts as version 1 here because that is where its controllers are. The root process of a container enters
+//! its groups itself (version 1: a write of `0` into `tasks`, which spares the kernel a grace period that a write of
+//! its number by someone else costs) or is born into them (version 2).
+
+mod devices;
+mod ebpf;
+mod file;
+mod stats;
+mod v1;
+mod v2;
+mod watch;
+
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use ketch_spec::runtime::LinuxResources;
+use rustix::io::Errno;
+use std::os::fd::AsFd;
+
+use crate::error::{Called, During, Error, Result};
+pub use stats::{BlockStats, Stats};
+pub use watch::OutOfMemoryWatch;
+
+/// Where the hierarchies are mounted.
+const MOUNT: &str = "/sys/fs/cgroup";
+/// `statfs` type of version 2.
+const V2_MAGIC: u64 = 0x6367_7270;
+/// `statfs` type of version 1.
+const V1_MAGIC: u64 = 0x0027_e0eb;
+
+/// The cgroups of one container: one directory, or on version 1 one in each hierarchy that it needs.
+#[derive(Debug)]
+pub struct Cgroup {
+    path: String,
+    layout: Layout,
+}
+
+#[derive(Debug)]
+enum Layout {
+    V1(v1::Groups),
+    V2(v2::Group),
+}
+
+/// A hierarchy as the container shall see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HierarchyMount {
+    /// Name of the directory below the container's `/sys/fs/cgroup`.
+    pub name: String,
+    /// Type of the file system.
+    pub kind: &'static str,
+    /// Its options.
+    pub options: Vec<(String, Option<String>)>,
+    /// The container's own directory on the host.
+    pub directory: PathBuf,
+}
+
+/// What the first process needs to enter the cgroups.
+#[derive(Debug, Default)]
+pub(crate) struct Entry {
+    /// Version 2: the directory to be born into.
+    pub directory: Option<OwnedFd>,
+    /// Version 1: files that it writes `0` into.
+    pub tasks: Vec<OwnedFd>,
+}
+
+impl Entry {
+    /// Descriptors that the child needs.
+    pub fn descriptors(&self) -> impl Iterator<Item = RawFd> + '_ {
+        self.tasks.iter().map(AsRawFd::as_raw_fd)
+    }
+
+    /// The directory to be born into.
+    pub fn directory(&self) -> Option<BorrowedFd<'_>> {
+        self.directory.as_ref().map(AsFd::as_fd)
+    }
+
+    /// In the child: enters the groups of version 1.
+    pub fn enter(&self) -> Result<()> {
+        for tasks in &self.tasks {
+            rustix::io::write(tasks, b"0")
+                .called_on("write", "tasks")
+                .during("enter the cgroup")?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the machine has version 2 alone.
+pub fn is_unified() -> bool {
+    rustix::fs::statfs(MOUNT).is_ok_and(|statfs| statfs.f_type as u64 == V2_MAGIC)
+}
+
+/// Whether memory plus swap can be limited here.
+pub fn limits_swap() -> bool {
+    if is_unified() {
+        // The root group does not have the file; the kernel has swap accounting since 5.8 unless told otherwise.
+        return std::fs::read_dir(MOUNT)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|entry| entry.path().join("memory.swap.max").exists());
+    }
+    std::path::Path::new(MOUNT)
+        .join("memory/memory.memsw.limit_in_bytes")
+        .exists()
+}
+
+impl Cgroup {
+    /// Makes the cgroups at `path` below the hierarchies' mount points and sets the limits. What exists already is
+    /// taken over.
+    ///
+    /// # Errors
+    /// A path that is not absolute or leaves its root; a limit whose controller the kernel does not have, or whose
+    /// value it refuses; what the kernel says to the making of directories. Nothing is left behind then.
+    pub fn create(path: &str, resources: &LinuxResources) -> Result<Self> {
+        check_path(path)?;
+        let layout = if is_unified() {
+            Layout::V2(v2::Group::create(path, resources)?)
+        } else {
+            Layout::V1(v1::Groups::create(path, resources)?)
+        };
+        let cgroup = Self {
+            path: path.to_owned(),
+            layout,
+        };
+        if let Err(error) = cgroup
+            .update(resources)
+            .and_then(|()| cgroup.limit_devices(resources))
+        {
+            // The first error is the one to tell; what cannot be removed now is found by its name later.
+            let _ = cgroup.remove(Duration::ZERO);
+            return Err(error);
+        }
+        Ok(cgroup)
+    }
+
+    /// The cgroups that exist at `path`, for recovery and for commands; there may be none.
+    ///
+    /// # Errors
+    /// A path that is not absolute or leaves its root.
+    pub fn open(path: &str) -> Result<Self> {
+        check_path(path)?;
+        let layout = if is_unified() {
+            Layout::V2(v2::Group::open(path))
+        } else {
+            Layout::V1(v1::Groups::open(path))
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            layout,
+        })
+    }
+
+    /// The path, as given.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether there is any directory at all.
+    pub fn exists(&self) -> bool {
+        match &self.layout {
+            Layout::V1(groups) => groups.exists(),
+            Layout::V2(group) => group.exists(),
+        }
+    }
+
+    /// Changes limits. Those that are not given stay; device rules are set by [`Cgroup::create`] only.
+    ///
+    /// # Errors
+    /// A limit whose controller the container does not have, or whose value the kernel refuses.
+    pub fn update(&self, resources: &LinuxResources) -> Result<()> {
+        match &self.layout {
+            Layout::V1(groups) => groups.update(resources),
+            Layout::V2(group) => group.update(resources),
+        }
+    }
+
+    fn limit_devices(&self, resources: &LinuxResources) -> Result<()> {
+        if resources.devices.is_empty() {
+            return Ok(());
+        }
+        match &self.layout {
+            Layout::V1(groups) => groups.limit_devices(&resources.devices),
+            Layout::V2(group) => group.limit_devices(&resources.devices),
+        }
+    }
+
+    pub(crate) fn entry(&self) -> Result<Entry> {
+        match &self.layout {
+            Layout::V1(groups) => groups.entry(),
+            Layout::V2(group) => group.entry(),
+        }
+    }
+
+    /// What the container sees: None on version 2.
+    pub(crate) fn view(&self) -> Option<Vec<HierarchyMount>> {
+        match &self.layout {
+            Layout::V1(groups) => Some(groups.view()),
+            Layout::V2(_) => None,
+        }
+    }
+
+    /// Numbers of the processes in it and in groups below it.
+    ///
+    /// # Errors
+    /// What the kernel says to reading the files; a group that is gone has no processes.
+    pub fn processes(&self) -> Result<Vec<u32>> {
+        match &self.layout {
+            Layout::V1(groups) => groups.processes(),
+            Layout::V2(group) => group.processes(),
+        }
+    }
+
+    /// Kills every process in it and in groups below it, frozen ones too. Does not wait for their end.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn kill(&self) -> Result<()> {
+        match &self.layout {
+            Layout::V1(groups) => groups.kill(),
+            Layout::V2(group) => group.kill(),
+        }
+    }
+
+    /// Stops every process in it until [`Cgroup::thaw`]; returns when they stand.
+    ///
+    /// # Errors
+    /// What the kernel says; [`Error::Timeout`] if a process does not stop within ten seconds (the group is then
+    /// thawed again).
+    pub fn freeze(&self) -> Result<()> {
+        match &self.layout {
+            Layout::V1(groups) => groups.freeze(),
+            Layout::V2(group) => group.freeze(),
+        }
+    }
+
+    /// Lets the processes go on.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn thaw(&self) -> Result<()> {
+        match &self.layout {
+            Layout::V1(groups) => groups.thaw(),
+            Layout::V2(group) => group.thaw(),
+        }
+    }
+
+    /// What the processes use.
+    ///
+    /// # Errors
+    /// What the kernel says to reading the files.
+    pub fn stats(&self) -> Result<Stats> {
+        match &self.layout {
+            Layout::V1(groups) => stats::of_v1(groups),
+            Layout::V2(group) => stats::of_v2(group),
+        }
+    }
+
+    /// How many processes the out-of-memory killer has killed in it.
+    ///
+    /// # Errors
+    /// What the kernel says to reading the file.
+    pub fn out_of_memory_kills(&self) -> Result<u64> {
+        let (directory, file) = match &self.layout {
+            Layout::V1(groups) => (groups.directory("memory"), "memory.oom_control"),
+            Layout::V2(group) => (Some(group.directory()), "memory.events"),
+        };
+        let Some(directory) = directory else {
+            return Ok(0);
+        };
+        let text = file::read_optional(directory, file).during("count out-of-memory kills")?;
+        Ok(text
+            .as_deref()
+            .and_then(|text| file::keyed(text, "oom_kill"))
+            .unwrap_or(0))
+    }
+
+    /// A descriptor that tells of out-of-memory events; None where there is no memory controller.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn watch_out_of_memory(&self) -> Result<Option<OutOfMemoryWatch>> {
+        match &self.layout {
+            Layout::V1(groups) => groups.directory("memory").map(watch::of_v1).transpose(),
+            Layout::V2(group) => watch::of_v2(group.directory()),
+        }
+    }
+
+    /// Removes it and groups below it. Processes that are still ending in it are waited for until `deadline` from
+    /// now. What is gone already is no error. The group above it goes too if it was the last one there.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] if processes stay; what the kernel says.
+    pub fn remove(&self, deadline: Duration) -> Result<()> {
+        let until = Instant::now() + deadline;
+        match &self.layout {
+            Layout::V1(groups) => groups.remove(until),
+            Layout::V2(group) => group.remove(until),
+        }
+        .map_err(|error| match error {
+            Error::System { failure, .. } if failure.errno == Errno::BUSY => Error::Timeout {
+                what: format!("the end of all processes in cgroup {}", self.path),
+                seconds: deadline.as_secs(),
+            },
+            other => other,
+        })
+    }
+}
+
+fn check_path(path: &str) -> Result<()> {
+    let field = "linux.cgroupsPath";
+    if path.contains(':') {
+        return Err(Error::unsupported(
+            format!("{field} {path:?}"),
+            "systemd slices are not known",
+        ));
+    }
+    let below = path.strip_prefix('/').unwrap_or("");
+    if below.is_empty() || below.split('/').any(|name| matches!(name, "" | "." | "..")) {
+        return Err(Error::invalid(
+            field,
+            format!("{path:?} is no absolute path below the root"),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_below_their_root() {
+        for wrong in ["", "/", "a", "/a/../b", "/a//b", "/./a", "/a/"] {
+            assert!(check_path(wrong).is_err(), "{wrong}");
+        }
+        assert!(
+            check_path("system.slice:ketch:x")
+                .unwrap_err()
+                .to_string()
+                .contains("systemd")
+        );
+        check_path("/ketch/abc").unwrap();
+    }
+}

@@ -1,0 +1,522 @@
+//! Version 1: a hierarchy for each controller, or for several together.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ketch_spec::runtime::{BlockIo, BlockIoThrottle, Cpu, DeviceRule, LinuxResources, Memory};
+use ketch_sys::Error as SysError;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{Entry, HierarchyMount, MOUNT, V1_MAGIC, devices, file};
+use crate::error::{Called, During, Error, Result};
+
+/// How long processes may take to freeze.
+const FREEZE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Those that every container gets: to stop it, to tell what it uses, to see that memory ran out.
+const ALWAYS: [&str; 4] = ["freezer", "memory", "cpuacct", "pids"];
+
+/// The directories of one container.
+#[derive(Debug)]
+pub(super) struct Groups {
+    groups: Vec<Group>,
+}
+
+#[derive(Debug)]
+struct Group {
+    /// Name of the hierarchy's mount point: `memory`, `cpu,cpuacct`.
+    hierarchy: String,
+    directory: PathBuf,
+}
+
+impl Groups {
+    /// Makes the directories that the resources need.
+    pub fn create(path: &str, resources: &LinuxResources) -> Result<Self> {
+        if !resources.unified.is_empty() {
+            let reason = "this machine has cgroup version 1";
+            return Err(Error::unsupported("linux.resources.unified", reason));
+        }
+        if resources.memory.is_some() && hierarchy("memory").is_none() {
+            return Err(missing("memory"));
+        }
+        let mut groups = Self { groups: Vec::new() };
+        for controller in wanted(resources) {
+            let Some(hierarchy) = hierarchy(controller) else {
+                if ALWAYS.contains(&controller) {
+                    continue;
+                }
+                groups.discard();
+                return Err(missing(controller));
+            };
+            if groups
+                .groups
+                .iter()
+                .any(|group| group.hierarchy == hierarchy)
+            {
+                continue;
+            }
+            if let Err(error) = groups.add(hierarchy, path).during("make the cgroup") {
+                groups.discard();
+                return Err(error);
+            }
+        }
+        Ok(groups)
+    }
+
+    fn add(&mut self, hierarchy: String, path: &str) -> Result<(), SysError> {
+        let root = Path::new(MOUNT).join(&hierarchy);
+        let directory = root.join(path.trim_start_matches('/'));
+        file::make(&directory)?;
+        if hierarchy
+            .split(',')
+            .any(|controller| controller == "cpuset")
+        {
+            inherit_cpuset(&root, &directory)?;
+        }
+        self.groups.push(Group {
+            hierarchy,
+            directory,
+        });
+        Ok(())
+    }
+
+    fn discard(&self) {
+        // Called on the way to another error, which is the one to tell.
+        let _ = self.remove(Instant::now());
+    }
+
+    /// The directories that exist.
+    pub fn open(path: &str) -> Self {
+        let mut groups = Vec::new();
+        let names = fs::read_dir(MOUNT).into_iter().flatten().flatten();
+        for name in names.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            let root = name.path();
+            let directory = root.join(path.trim_start_matches('/'));
+            let hierarchy = name.file_name().to_string_lossy().into_owned();
+            if hierarchy != "systemd" && is_v1(&root) && directory.is_dir() {
+                groups.push(Group {
+                    hierarchy,
+                    directory,
+                });
+            }
+        }
+        Self { groups }
+    }
+
+    pub fn exists(&self) -> bool {
+        self.groups.iter().any(|group| group.directory.is_dir())
+    }
+
+    /// The directory where `controller` is.
+    pub fn directory(&self, controller: &str) -> Option<&Path> {
+        let has = |group: &&Group| group.hierarchy.split(',').any(|name| name == controller);
+        self.groups
+            .iter()
+            .find(has)
+            .map(|group| group.directory.as_path())
+    }
+
+    /// The directory that is best for asking about processes.
+    fn main(&self) -> Option<&Path> {
+        self.directory("freezer")
+            .or(self.groups.first().map(|group| group.directory.as_path()))
+    }
+
+    pub fn entry(&self) -> Result<Entry> {
+        let mut tasks = Vec::with_capacity(self.groups.len());
+        for group in &self.groups {
+            let path = group.directory.join("tasks");
+            let fd = rustix::fs::open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+                .called_on("open", path)
+                .during("enter the cgroup")?;
+            tasks.push(fd);
+        }
+        Ok(Entry {
+            directory: None,
+            tasks,
+        })
+    }
+
+    pub fn view(&self) -> Vec<HierarchyMount> {
+        let mount = |group: &Group| HierarchyMount {
+            name: group.hierarchy.clone(),
+            kind: "cgroup",
+            options: group
+                .hierarchy
+                .split(',')
+                .map(|name| (name.to_owned(), None))
+                .collect(),
+            directory: group.directory.clone(),
+        };
+        self.groups.iter().map(mount).collect()
+    }
+
+    pub fn processes(&self) -> Result<Vec<u32>> {
+        let step = "list the processes of the cgroup";
+        self.main().map_or(Ok(Vec::new()), |directory| {
+            file::processes(directory).during(step)
+        })
+    }
+
+    /// A process can fork between the look at the list and its own death; frozen ones cannot.
+    pub fn kill(&self) -> Result<()> {
+        let step = "kill the processes of the cgroup";
+        let frozen = self.freeze().is_ok();
+        for group in &self.groups {
+            file::kill_all(&group.directory).during(step)?;
+        }
+        if frozen || self.directory("freezer").is_some() {
+            self.thaw()?;
+        }
+        if !frozen {
+            for group in &self.groups {
+                file::kill_all(&group.directory).during(step)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn freeze(&self) -> Result<()> {
+        let step = "freeze the cgroup";
+        let Some(directory) = self.directory("freezer") else {
+            return Err(missing("freezer"));
+        };
+        let until = Instant::now() + FREEZE_DEADLINE;
+        loop {
+            // Written again each time: a process that was forked meanwhile is not frozen by the first write.
+            file::write(directory, "freezer.state", "FROZEN").during(step)?;
+            let state = file::read_optional(directory, "freezer.state").during(step)?;
+            if state.is_none_or(|state| state.trim() == "FROZEN") {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                self.thaw()?;
+                let what = "the freezing of all processes".to_owned();
+                return Err(Error::Timeout {
+                    what,
+                    seconds: FREEZE_DEADLINE.as_secs(),
+                });
+            }
+            // The freezer of version 1 has no event.
+            file::wait_nothing(Duration::from_millis(1)).during(step)?;
+        }
+    }
+
+    pub fn thaw(&self) -> Result<()> {
+        let Some(directory) = self.directory("freezer") else {
+            return Err(missing("freezer"));
+        };
+        match file::write(directory, "freezer.state", "THAWED") {
+            Err(error) if error.errno == Errno::NOENT => Ok(()),
+            other => other.during("thaw the cgroup"),
+        }
+    }
+
+    pub fn remove(&self, until: Instant) -> Result<()> {
+        let mut first_error = Ok(());
+        for group in &self.groups {
+            let removed = file::remove(&group.directory, until).during("remove the cgroup");
+            file::remove_parent(&group.directory, &Path::new(MOUNT).join(&group.hierarchy));
+            first_error = first_error.and(removed);
+        }
+        first_error
+    }
+
+    pub fn update(&self, resources: &LinuxResources) -> Result<()> {
+        if let Some(memory) = &resources.memory {
+            self.set_memory(memory)?;
+        }
+        if let Some(cpu) = &resources.cpu {
+            self.set_cpu(cpu)?;
+        }
+        if let Some(pids) = &resources.pids {
+            let limit = if pids.limit > 0 {
+                pids.limit.to_string()
+            } else {
+                "max".into()
+            };
+            self.set("pids", "pids.max", &limit)?;
+        }
+        if let Some(block_io) = &resources.block_io {
+            self.set_block_io(block_io)?;
+        }
+        for limit in &resources.hugepage_limits {
+            let name = format!("hugetlb.{}.limit_in_bytes", limit.page_size);
+            self.set("hugetlb", &name, &limit.limit.to_string())?;
+        }
+        for (device, limit) in &resources.rdma {
+            self.set("rdma", "rdma.max", &super::v2::rdma_line(device, limit))?;
+        }
+        if let Some(network) = &resources.network {
+            if let Some(class) = network.class_id {
+                self.set("net_cls", "net_cls.classid", &class.to_string())?;
+            }
+            for priority in &network.priorities {
+                let line = format!("{} {}", priority.name, priority.priority);
+                self.set("net_prio", "net_prio.ifpriomap", &line)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&self, controller: &'static str, name: &str, value: &str) -> Result<()> {
+        let directory = self
+            .directory(controller)
+            .ok_or_else(|| missing(controller))?;
+        file::write(directory, name, value).during("set a limit")
+    }
+
+    fn set_memory(&self, memory: &Memory) -> Result<()> {
+        if memory.kernel.is_some() {
+            let reason = "the kernel counts it with all other memory";
+            return Err(Error::unsupported("linux.resources.memory.kernel", reason));
+        }
+        let set = |name: &str, value: i64| self.set("memory", name, &value.to_string());
+        let (limit, swap) = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes");
+        match (memory.limit, memory.swap) {
+            (Some(bytes), Some(total)) => {
+                // The sum may never be below the limit: which one goes first depends on where they are now.
+                if set(limit, bytes).is_ok() {
+                    set(swap, total)?;
+                } else {
+                    set(swap, total)?;
+                    set(limit, bytes)?;
+                }
+            }
+            (Some(bytes), None) => set(limit, bytes)?,
+            (None, Some(total)) => set(swap, total)?,
+            (None, None) => {}
+        }
+        if let Some(bytes) = memory.reservation {
+            set("memory.soft_limit_in_bytes", bytes)?;
+        }
+        if let Some(bytes) = memory.kernel_tcp {
+            set("memory.kmem.tcp.limit_in_bytes", bytes)?;
+        }
+        if let Some(swappiness) = memory.swappiness {
+            self.set("memory", "memory.swappiness", &swappiness.to_string())?;
+        }
+        if let Some(disable) = memory.disable_oom_killer {
+            self.set(
+                "memory",
+                "memory.oom_control",
+                if disable { "1" } else { "0" },
+            )?;
+        }
+        Ok(())
+    }
+
+    fn set_cpu(&self, cpu: &Cpu) -> Result<()> {
+        let mut values = Vec::new();
+        if let Some(shares) = cpu.shares.filter(|&shares| shares != 0) {
+            values.push(("cpu.shares", shares.to_string()));
+        }
+        // The period before the quota: a quota is checked against the period that is there.
+        if let Some(period) = cpu.period.filter(|&period| period != 0) {
+            values.push(("cpu.cfs_period_us", period.to_string()));
+        }
+        if let Some(quota) = cpu.quota.filter(|&quota| quota != 0) {
+            values.push(("cpu.cfs_quota_us", quota.to_string()));
+        }
+        if let Some(burst) = cpu.burst {
+            values.push(("cpu.cfs_burst_us", burst.to_string()));
+        }
+        if let Some(period) = cpu.realtime_period {
+            values.push(("cpu.rt_period_us", period.to_string()));
+        }
+        if let Some(runtime) = cpu.realtime_runtime {
+            values.push(("cpu.rt_runtime_us", runtime.to_string()));
+        }
+        if let Some(idle) = cpu.idle {
+            values.push(("cpu.idle", idle.to_string()));
+        }
+        for (name, value) in values {
+            self.set("cpu", name, &value)?;
+        }
+        if !cpu.cpus.is_empty() {
+            self.set("cpuset", "cpuset.cpus", &cpu.cpus)?;
+        }
+        if !cpu.mems.is_empty() {
+            self.set("cpuset", "cpuset.mems", &cpu.mems)?;
+        }
+        Ok(())
+    }
+
+    fn set_block_io(&self, block_io: &BlockIo) -> Result<()> {
+        let set = |name: &str, value: String| self.set("blkio", name, &value);
+        if let Some(weight) = block_io.weight.filter(|&weight| weight != 0) {
+            // Which name there is depends on the scheduler that the kernel has.
+            set("blkio.bfq.weight", weight.to_string())
+                .or_else(|_| set("blkio.weight", weight.to_string()))?;
+        }
+        if let Some(weight) = block_io.leaf_weight.filter(|&weight| weight != 0) {
+            set("blkio.leaf_weight", weight.to_string())?;
+        }
+        for device in &block_io.weight_device {
+            let line = |weight| format!("{}:{} {weight}", device.major, device.minor);
+            if let Some(weight) = device.weight {
+                set("blkio.bfq.weight_device", line(weight))
+                    .or_else(|_| set("blkio.weight_device", line(weight)))?;
+            }
+            if let Some(weight) = device.leaf_weight {
+                set("blkio.leaf_weight_device", line(weight))?;
+            }
+        }
+        let throttle = |name: &str, devices: &[BlockIoThrottle]| -> Result<()> {
+            for device in devices {
+                set(
+                    name,
+                    format!("{}:{} {}", device.major, device.minor, device.rate),
+                )?;
+            }
+            Ok(())
+        };
+        throttle(
+            "blkio.throttle.read_bps_device",
+            &block_io.throttle_read_bps_device,
+        )?;
+        throttle(
+            "blkio.throttle.write_bps_device",
+            &block_io.throttle_write_bps_device,
+        )?;
+        throttle(
+            "blkio.throttle.read_iops_device",
+            &block_io.throttle_read_iops_device,
+        )?;
+        throttle(
+            "blkio.throttle.write_iops_device",
+            &block_io.throttle_write_iops_device,
+        )
+    }
+
+    pub fn limit_devices(&self, rules: &[DeviceRule]) -> Result<()> {
+        for (allow, line) in devices::v1_lines(rules)? {
+            self.set(
+                "devices",
+                if allow {
+                    "devices.allow"
+                } else {
+                    "devices.deny"
+                },
+                &line,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The controllers that the resources need.
+fn wanted(resources: &LinuxResources) -> Vec<&'static str> {
+    let mut wanted = ALWAYS.to_vec();
+    let mut add = |controller, needed: bool| {
+        if needed {
+            wanted.push(controller);
+        }
+    };
+    let cpu = resources.cpu.as_ref();
+    let bandwidth = |cpu: &Cpu| {
+        let numbers = [cpu.shares, cpu.period, cpu.burst, cpu.realtime_period];
+        numbers.iter().any(Option::is_some)
+            || [cpu.quota, cpu.realtime_runtime, cpu.idle]
+                .iter()
+                .any(Option::is_some)
+    };
+    add("devices", !resources.devices.is_empty());
+    add("cpu", cpu.is_some_and(bandwidth));
+    add(
+        "cpuset",
+        cpu.is_some_and(|cpu| !cpu.cpus.is_empty() || !cpu.mems.is_empty()),
+    );
+    add("blkio", resources.block_io.is_some());
+    add("hugetlb", !resources.hugepage_limits.is_empty());
+    add("rdma", !resources.rdma.is_empty());
+    let network = resources.network.as_ref();
+    add(
+        "net_cls",
+        network.is_some_and(|network| network.class_id.is_some()),
+    );
+    add(
+        "net_prio",
+        network.is_some_and(|network| !network.priorities.is_empty()),
+    );
+    wanted
+}
+
+fn missing(controller: &str) -> Error {
+    let reason = "the kernel does not have it, or it is not mounted below /sys/fs/cgroup";
+    Error::unsupported(
+        format!("the {controller} controller of cgroup version 1"),
+        reason,
+    )
+}
+
+/// Name of the mount point where `controller` is; several that share one are linked to it by their names.
+fn hierarchy(controller: &str) -> Option<String> {
+    let path = Path::new(MOUNT).join(controller);
+    if !is_v1(&path) {
+        return None;
+    }
+    match fs::read_link(&path) {
+        Ok(target) => Some(target.to_string_lossy().into_owned()),
+        Err(_) => Some(controller.to_owned()),
+    }
+}
+
+fn is_v1(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|statfs| statfs.f_type as u64 == V1_MAGIC)
+}
+
+/// A new group of this controller has neither processors nor memory, and takes no process until it has.
+fn inherit_cpuset(root: &Path, directory: &Path) -> Result<(), SysError> {
+    let mut above = root.to_owned();
+    let below = directory.strip_prefix(root).unwrap_or(directory);
+    for name in below.components() {
+        let here = above.join(name);
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let own = file::read_optional(&here, file)?.unwrap_or_default();
+            if own.trim().is_empty() {
+                let value = file::read_optional(&above, file)?.unwrap_or_default();
+                file::write(&here, file, value.trim())?;
+            }
+        }
+        above = here;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use ketch_spec::runtime::Network;
+
+    use super::*;
+
+    #[test]
+    fn hierarchies_are_made_only_where_they_are_needed() {
+        assert_eq!(wanted(&LinuxResources::default()), ALWAYS);
+        let cpu = Cpu {
+            quota: Some(1),
+            ..Cpu::default()
+        };
+        let network = Network {
+            class_id: Some(1),
+            ..Network::default()
+        };
+        let resources = LinuxResources {
+            cpu: Some(cpu),
+            network: Some(network),
+            ..LinuxResources::default()
+        };
+        assert_eq!(wanted(&resources)[ALWAYS.len()..], ["cpu", "net_cls"]);
+        let cpu = Cpu {
+            cpus: "0".into(),
+            ..Cpu::default()
+        };
+        let resources = LinuxResources {
+            cpu: Some(cpu),
+            ..LinuxResources::default()
+        };
+        assert_eq!(wanted(&resources)[ALWAYS.len()..], ["cpuset"]);
+    }
+}

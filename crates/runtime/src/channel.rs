@@ -1,0 +1,199 @@
+//! The socket between parent and child: one datagram a message, descriptors along with it.
+//!
+//! Each side has its end only. The child takes the end of the stream for the parent's death, the parent takes it for
+//! execve (both ends are close-on-exec) or for the child's death, which [`Message::Executing`] tells apart.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+
+use crate::error::{Called, Report};
+
+/// Longest message: a report's text is cut to fit.
+const MAX_BYTES: usize = 16 * 1024;
+
+/// What goes over the socket.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// To the child: its user namespace has its mappings.
+    Mapped,
+    /// To the child: execute.
+    Go,
+    /// From the child: it waits for `Go`.
+    Prepared,
+    /// From the child: the master of its terminal.
+    Console(OwnedFd),
+    /// From the child: the next thing it does is execve.
+    Executing,
+    /// From the child: it gives up.
+    Failed(Report),
+}
+
+/// One end of the socket.
+#[derive(Debug)]
+pub(crate) struct Channel(OwnedFd);
+
+impl Channel {
+    /// Both ends.
+    pub fn pair() -> ketch_sys::Result<(Self, Self)> {
+        let (a, b) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .called("socketpair")?;
+        Ok((Self(a), Self(b)))
+    }
+
+    /// Sends a message. The other side's death is `EPIPE`.
+    pub fn send(&self, message: &Message) -> ketch_sys::Result<()> {
+        let (tag, text, descriptor) = match message {
+            Message::Mapped => (b'm', String::new(), None),
+            Message::Go => (b'g', String::new(), None),
+            Message::Prepared => (b'p', String::new(), None),
+            Message::Console(master) => (b'c', String::new(), Some(master.as_fd())),
+            Message::Executing => (b'x', String::new(), None),
+            Message::Failed(report) => (b'f', encode(report), None),
+        };
+        self.send_raw(tag, text.as_bytes(), descriptor)
+            .called("sendmsg")
+    }
+
+    fn send_raw(
+        &self,
+        tag: u8,
+        text: &[u8],
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> Result<(), Errno> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors = descriptor.map(|fd| [fd]);
+        if let Some(descriptors) = &descriptors {
+            control.push(SendAncillaryMessage::ScmRights(descriptors));
+        }
+        let parts = [IoSlice::new(std::slice::from_ref(&tag)), IoSlice::new(text)];
+        loop {
+            match sendmsg(&self.0, &parts, &mut control, SendFlags::NOSIGNAL) {
+                Err(Errno::INTR) => {}
+                other => return other.map(drop),
+            }
+        }
+    }
+
+    /// Waits for a message; None: the other side is gone.
+    pub fn receive(&self) -> ketch_sys::Result<Option<Message>> {
+        self.receive_with(RecvFlags::CMSG_CLOEXEC)
+    }
+
+    /// Whether the other side is gone, without waiting.
+    pub fn is_closed(&self) -> bool {
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        matches!(self.receive_with(flags), Ok(None))
+    }
+
+    fn receive_with(&self, flags: RecvFlags) -> ketch_sys::Result<Option<Message>> {
+        let mut bytes = vec![0; MAX_BYTES];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = loop {
+            let mut parts = [IoSliceMut::new(&mut bytes)];
+            match recvmsg(&self.0, &mut parts, &mut control, flags) {
+                Err(Errno::INTR) => {}
+                Err(Errno::CONNRESET) => return Ok(None),
+                other => break other.called("recvmsg")?,
+            }
+        };
+        let descriptor = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        let Some((tag, text)) = bytes[..received.bytes].split_first() else {
+            return Ok(None);
+        };
+        decode(*tag, text, descriptor).map(Some)
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn encode(report: &Report) -> String {
+    let mut report = report.clone();
+    let mut end = report.message.len().min(MAX_BYTES / 4);
+    while !report.message.is_char_boundary(end) {
+        end -= 1;
+    }
+    report.message.truncate(end);
+    // A structure of numbers and strings: serde_json does not fail on it.
+    serde_json::to_string(&report).unwrap_or_default()
+}
+
+fn decode(tag: u8, text: &[u8], descriptor: Option<OwnedFd>) -> ketch_sys::Result<Message> {
+    let garbled = || ketch_sys::Error::new("recvmsg", Errno::BADMSG);
+    Ok(match tag {
+        b'm' => Message::Mapped,
+        b'g' => Message::Go,
+        b'p' => Message::Prepared,
+        b'c' => Message::Console(descriptor.ok_or_else(garbled)?),
+        b'x' => Message::Executing,
+        b'f' => Message::Failed(serde_json::from_slice(text).map_err(|_| garbled())?),
+        _ => return Err(garbled()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_report_of_any_length_arrives() {
+        let (parent, child) = Channel::pair().unwrap();
+        let message = "é\"".repeat(10_000);
+        let report = Report {
+            kind: ErrorKind::System,
+            message: message.clone(),
+            errno: Some(1),
+        };
+        child.send(&Message::Failed(report)).unwrap();
+        let Some(Message::Failed(report)) = parent.receive().unwrap() else {
+            panic!()
+        };
+        assert!(message.starts_with(&report.message) && report.message.len() > 4000);
+    }
+
+    #[test]
+    fn a_descriptor_arrives() {
+        let (parent, child) = Channel::pair().unwrap();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        child.send(&Message::Console(writer)).unwrap();
+        let Some(Message::Console(writer)) = parent.receive().unwrap() else {
+            panic!()
+        };
+        rustix::io::write(&writer, b"x").unwrap();
+        let mut byte = [0];
+        assert_eq!(rustix::io::read(&reader, &mut byte).unwrap(), 1);
+    }
+
+    #[test]
+    fn the_end_is_told_from_silence() {
+        let (parent, child) = Channel::pair().unwrap();
+        assert!(!child.is_closed());
+        parent.send(&Message::Go).unwrap();
+        assert!(!child.is_closed());
+        drop(parent);
+        assert!(matches!(child.receive().unwrap(), Some(Message::Go)));
+        assert!(child.is_closed());
+        assert!(child.receive().unwrap().is_none());
+    }
+}

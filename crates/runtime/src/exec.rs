@@ -1,0 +1,188 @@
+//! Another process in a running container.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::PathBuf;
+
+use ketch_spec::runtime::Process as ProcessSpec;
+use ketch_sys::clone::{CloneOptions, clone_process};
+use ketch_sys::namespace::{self, Namespaces};
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::thread::CpuSet;
+
+use crate::cgroup::Cgroup;
+use crate::channel::Channel;
+use crate::error::{During, Error, Result};
+use crate::init::{become_root, die_with_the_caller, give_up, lead_session, wait_for_the_word};
+use crate::namespaces::{self, JOIN_ORDER};
+use crate::plan::{Filter, ProcessPlan};
+use crate::process::Process;
+use crate::seccomp::Program;
+use crate::stdio::{self, Stdio};
+use crate::{finish, kernel_files, limits, rootfs};
+
+/// What [`exec`] runs, and where.
+#[derive(Debug)]
+pub struct ExecOptions<'a> {
+    /// pidfd of the container's first process.
+    pub target: BorrowedFd<'a>,
+    /// What runs.
+    pub process: &'a ProcessSpec,
+    /// The container's cgroups; None: the caller's own.
+    pub cgroup: Option<&'a Cgroup>,
+    /// Standard streams.
+    pub stdio: Stdio,
+    /// So many descriptors from 3 on stay open in the program.
+    pub preserve_fds: u32,
+    /// The system call filter; None: none.
+    pub seccomp: Option<&'a Program>,
+}
+
+/// Processors of the process before and after it enters the cgroups.
+#[derive(Default)]
+struct Affinity {
+    initial: Option<CpuSet>,
+    last: Option<CpuSet>,
+}
+
+/// Runs a program in a running container: in its namespaces and cgroups, as a child of the caller. Returns when the
+/// program executes.
+///
+/// # Errors
+/// Why it could not, [`Error::exit_code`] 126 or 127 if it was for the program; `ESRCH` if the container has ended.
+pub fn exec(options: ExecOptions<'_>) -> Result<Process> {
+    let ExecOptions {
+        target,
+        process,
+        cgroup,
+        stdio,
+        preserve_fds,
+        seccomp,
+    } = options;
+    let mut plan = ProcessPlan::new(process, cgroup, stdio, preserve_fds)?;
+    plan.seccomp = seccomp.map(Filter::Given);
+    let affinity = affinity(process)?;
+    let kinds = kinds_to_join(target)?;
+    let (ours, theirs) = Channel::pair().during("make a channel to the child")?;
+    let mut keep = plan.descriptors();
+    keep.extend([theirs.as_fd().as_raw_fd(), target.as_raw_fd()]);
+    let clone_options = CloneOptions {
+        cgroup: plan.entry.directory(),
+        keep: &keep,
+        ..CloneOptions::default()
+    };
+    // A child is in the pid namespace that its parent chose for it; all others it joins itself.
+    let step = "clone a process into the container";
+    let back = namespaces::own(ketch_spec::runtime::NamespaceKind::Pid)?;
+    namespace::join(target, Namespaces::PID).during("join the container's pid namespace")?;
+    let child = clone_process(&clone_options, || {
+        let joining = Joining {
+            target,
+            kinds,
+            affinity: &affinity,
+            plan: &plan,
+        };
+        give_up(&theirs, joining.run(&theirs))
+    })
+    .during(step);
+    namespace::join(back, Namespaces::PID).during("return to the own pid namespace")?;
+    drop(theirs);
+    let mut process = Process::new(child?, ours);
+    process.start()?;
+    Ok(process)
+}
+
+fn affinity(process: &ProcessSpec) -> Result<Affinity> {
+    let Some(wanted) = &process.exec_cpu_affinity else {
+        return Ok(Affinity::default());
+    };
+    let set = |list: &str| match list {
+        "" => Ok(None),
+        list => limits::cpu_set("process.execCPUAffinity", list).map(Some),
+    };
+    Ok(Affinity {
+        initial: set(&wanted.initial)?,
+        last: set(&wanted.last)?,
+    })
+}
+
+/// All kinds; the user namespace only if it is another one, because the own one cannot be joined again.
+fn kinds_to_join(target: BorrowedFd<'_>) -> Result<Namespaces> {
+    let mut kinds = Namespaces::empty();
+    for kind in JOIN_ORDER {
+        kinds |= namespaces::flag(kind);
+    }
+    let kinds = kinds.without(Namespaces::PID);
+    let pid = pid_of(target)?;
+    let step = "look at the container's user namespace";
+    let link = |process: &str| {
+        let path = PathBuf::from(format!("/proc/{process}/ns/user"));
+        std::fs::read_link(&path)
+            .map_err(|error| ketch_sys::Error::from_io("readlink", path, &error))
+            .during(step)
+    };
+    let same = link("self")? == link(&pid)?;
+    Ok(if same {
+        kinds.without(Namespaces::USER)
+    } else {
+        kinds
+    })
+}
+
+/// The process number that a pidfd is for; it is valid as long as the caller has not reaped the process.
+fn pid_of(pidfd: BorrowedFd<'_>) -> Result<String> {
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let step = "find the container's first process";
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| ketch_sys::Error::from_io("read", &path, &error))
+        .during(step)?;
+    let pid = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Pid:"))
+        .map(str::trim);
+    match pid {
+        Some(pid) if !pid.starts_with('-') && pid != "0" => Ok(pid.to_owned()),
+        Some(_) => Err(ketch_sys::Error::new("pidfd", Errno::SRCH)).during(step),
+        None => Err(Error::invalid("target", "it is no pidfd")),
+    }
+}
+
+/// The child's side.
+struct Joining<'a> {
+    target: BorrowedFd<'a>,
+    kinds: Namespaces,
+    affinity: &'a Affinity,
+    plan: &'a ProcessPlan<'a>,
+}
+
+impl Joining<'_> {
+    fn run(&self, channel: &Channel) -> Result<()> {
+        // Until execve, what this process is must not be seen from inside: /proc/PID/exe is our own program.
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+            .map_err(|errno| ketch_sys::Error::new("prctl PR_SET_DUMPABLE", errno))
+            .during("hide from the container")?;
+        die_with_the_caller()?;
+        lead_session(self.plan)?;
+        if let Some(set) = &self.affinity.initial {
+            limits::bind_to(set)?;
+        }
+        self.plan.entry.enter()?;
+        if let Some(set) = &self.affinity.last {
+            limits::bind_to(set)?;
+        }
+        kernel_files::set_labels(self.plan.process)?;
+        self.plan.limits.apply_score()?;
+        namespace::join(self.target, self.kinds).during("join the container's namespaces")?;
+        if self.kinds.contains(Namespaces::USER) {
+            become_root()?;
+        }
+        rustix::process::umask(Mode::empty());
+        if let Stdio::Terminal { size } = self.plan.stdio {
+            let root = rootfs::current()?;
+            let owner = self.plan.process.user.uid;
+            stdio::open_terminal(root.as_fd(), size, owner, channel)?;
+        }
+        wait_for_the_word(channel)?;
+        Err(finish::finish(self.plan, channel))
+    }
+}

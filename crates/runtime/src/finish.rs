@@ -1,0 +1,79 @@
+//! The last steps of a process before execve, the same for a container's first and for one that joins it.
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use crate::channel::{Channel, Message};
+use crate::error::{Called, During, Error, Result};
+use crate::init::die_with_the_caller;
+use crate::plan::{ProcessPlan, preserved};
+use crate::stdio;
+
+/// Mask of new files where the specification gives none.
+const DEFAULT_UMASK: u32 = 0o022;
+
+/// Becomes the user, gives up privileges, executes; comes back with the reason why not.
+pub(crate) fn finish(plan: &ProcessPlan<'_>, channel: &Channel) -> Error {
+    match prepare(plan, channel) {
+        Ok(path) => plan.program.execute(&path),
+        Err(error) => error,
+    }
+}
+
+fn prepare(plan: &ProcessPlan<'_>, channel: &Channel) -> Result<std::ffi::CString> {
+    let user = &plan.process.user;
+    stdio::give_to(user.uid)?;
+    plan.limits.apply()?;
+    // As root first: directories above may be closed to the user. Where root may not (a network file system), the
+    // user may.
+    let entered = plan.program.enter_directory();
+    plan.capabilities.before_user_change()?;
+    become_user(user.uid, user.gid, &user.additional_gids)?;
+    match entered {
+        Err(error) if error.errno() == Some(Errno::ACCESS) => plan.program.enter_directory()?,
+        other => other?,
+    }
+    rustix::process::umask(Mode::from_raw_mode(user.umask.unwrap_or(DEFAULT_UMASK)));
+    // The change of user has cleared it; if the parent ended meanwhile nobody is left to be told.
+    die_with_the_caller()?;
+    if channel.is_closed() {
+        ketch_sys::process::exit_now(1);
+    }
+    let path = plan.program.find()?;
+    for fd in preserved(plan.preserve_fds) {
+        ketch_sys::process::keep_over_exec(fd).during("keep a descriptor")?;
+    }
+    plan.capabilities.after_user_change()?;
+    if plan.process.no_new_privileges {
+        rustix::thread::set_no_new_privs(true)
+            .called("prctl PR_SET_NO_NEW_PRIVS")
+            .during("set process.noNewPrivileges")?;
+    }
+    channel
+        .send(&Message::Executing)
+        .during("report to the parent")?;
+    if let Some(filter) = &plan.seccomp {
+        filter.program().load()?;
+    }
+    plan.capabilities.finish()?;
+    Ok(path)
+}
+
+fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
+    let step = "become the user";
+    let groups: Vec<Gid> = groups.iter().map(|&group| Gid::from_raw(group)).collect();
+    match set_thread_groups(&groups) {
+        // A user namespace that may not change groups has none to give up.
+        Err(Errno::PERM) if groups.is_empty() => {}
+        other => other.called("setgroups").during(step)?,
+    }
+    let (gid, uid) = (Gid::from_raw(gid), Uid::from_raw(uid));
+    set_thread_res_gid(gid, gid, gid)
+        .called("setresgid")
+        .during(step)?;
+    set_thread_res_uid(uid, uid, uid)
+        .called("setresuid")
+        .during(step)
+}

@@ -1,0 +1,256 @@
+//! The first process of a container, from clone to execve: a list of steps, each with its name.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use ketch_spec::runtime::NamespaceKind;
+use ketch_sys::namespace::{self, Namespaces};
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::process::Signal;
+
+use crate::channel::{Channel, Message};
+use crate::error::{Called, During, Error, Result};
+use crate::plan::{ContainerPlan, ProcessPlan};
+use crate::{attach, devices, finish, kernel_files, masked, namespaces, rootfs, stdio};
+
+/// The child's state.
+pub(crate) struct Init<'a> {
+    pub container: &'a ContainerPlan<'a>,
+    pub process: &'a ProcessPlan<'a>,
+    pub channel: &'a Channel,
+    /// The terminal, once it is open.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// What init does, in this order. By then every descriptor it does not need is closed.
+const STEPS: [fn(&mut Init<'_>) -> Result<()>; 16] = [
+    die_with_parent,
+    become_leader,
+    enter_cgroup,
+    take_labels_and_score,
+    enter_namespaces,
+    set_names,
+    attach_root,
+    attach_mounts,
+    make_devices,
+    open_terminal,
+    set_sysctls,
+    hide_paths,
+    enter_root,
+    report_prepared,
+    wait_for_go,
+    execute,
+];
+
+/// Runs the steps; comes back only with an error, which the parent was told of. The result is the exit status.
+pub(crate) fn run(
+    container: &ContainerPlan<'_>,
+    process: &ProcessPlan<'_>,
+    channel: &Channel,
+) -> i32 {
+    let mut init = Init {
+        container,
+        process,
+        channel,
+        terminal: None,
+    };
+    let result = STEPS.iter().try_for_each(|step| step(&mut init));
+    give_up(channel, result)
+}
+
+/// Tells the parent why; the result is the exit status.
+pub(crate) fn give_up(channel: &Channel, result: Result<()>) -> i32 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            // If the parent is gone there is nobody to tell.
+            let _ = channel.send(&Message::Failed(error.report()));
+            error.exit_code()
+        }
+    }
+}
+
+impl Init<'_> {
+    fn root(&self) -> BorrowedFd<'_> {
+        self.container.root.as_fd()
+    }
+
+    fn has_new(&self, kind: NamespaceKind) -> bool {
+        self.container
+            .namespaces
+            .new
+            .contains(namespaces::flag(kind))
+    }
+}
+
+/// Also, the mask is empty while files are made: their modes are those that were asked for.
+fn die_with_parent(_: &mut Init<'_>) -> Result<()> {
+    die_with_the_caller()?;
+    rustix::process::umask(Mode::empty());
+    Ok(())
+}
+
+/// The kernel kills the caller when its parent ends. A parent that has ended already is found by [`wait_for_go`]: the
+/// channel is closed then.
+pub(crate) fn die_with_the_caller() -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .called("prctl PR_SET_PDEATHSIG")
+        .during("end with the parent")
+}
+
+fn become_leader(init: &mut Init<'_>) -> Result<()> {
+    lead_session(init.process)
+}
+
+/// Standard streams, an own session and an own session keyring.
+pub(crate) fn lead_session(process: &ProcessPlan<'_>) -> Result<()> {
+    ketch_sys::process::reset_signals();
+    process.stdio.install()?;
+    rustix::process::setsid()
+        .called("setsid")
+        .during("make a session")?;
+    match ketch_sys::process::join_new_session_keyring() {
+        // A kernel without keys has none to protect; EDQUOT is another user's mistake, and the old ring stays.
+        Err(error) if error.errno == Errno::NOSYS => Ok(()),
+        other => other.map(drop).during("make a session keyring"),
+    }
+}
+
+fn enter_cgroup(init: &mut Init<'_>) -> Result<()> {
+    init.process.entry.enter()
+}
+
+fn take_labels_and_score(init: &mut Init<'_>) -> Result<()> {
+    kernel_files::set_labels(init.process.process)?;
+    init.process.limits.apply_score()
+}
+
+fn enter_namespaces(init: &mut Init<'_>) -> Result<()> {
+    if init.has_new(NamespaceKind::User) {
+        match init.channel.receive().during("wait for the id mappings")? {
+            Some(Message::Mapped) => become_root()?,
+            _ => ketch_sys::process::exit_now(1),
+        }
+    }
+    init.container.namespaces.join_all()?;
+    if init
+        .container
+        .namespaces
+        .joined(NamespaceKind::User)
+        .is_some()
+    {
+        become_root()?;
+    }
+    if init.has_new(NamespaceKind::Cgroup) {
+        // After the cgroup was entered: what the process is in now becomes the root of its view.
+        namespace::unshare(Namespaces::CGROUP).during("make the cgroup namespace")?;
+    }
+    if init.has_new(NamespaceKind::Time) {
+        namespaces::enter_time_namespace(&init.container.linux.time_offsets)?;
+    }
+    Ok(())
+}
+
+/// User 0 of the user namespace that was entered.
+pub(crate) fn become_root() -> Result<()> {
+    let step = "become root of the user namespace";
+    let (uid, gid) = (rustix::process::Uid::ROOT, rustix::process::Gid::ROOT);
+    rustix::thread::set_thread_res_gid(gid, gid, gid)
+        .called("setresgid")
+        .during(step)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
+        .called("setresuid")
+        .during(step)
+}
+
+fn set_names(init: &mut Init<'_>) -> Result<()> {
+    let spec = init.container.spec;
+    if !spec.hostname.is_empty() {
+        rustix::system::sethostname(spec.hostname.as_bytes())
+            .called("sethostname")
+            .during("set the host name")?;
+    }
+    if !spec.domainname.is_empty() {
+        rustix::system::setdomainname(spec.domainname.as_bytes())
+            .called("setdomainname")
+            .during("set the domain name")?;
+    }
+    Ok(())
+}
+
+fn attach_root(init: &mut Init<'_>) -> Result<()> {
+    rootfs::attach(init.root(), init.container.root_propagation)
+}
+
+fn attach_mounts(init: &mut Init<'_>) -> Result<()> {
+    attach::attach_all(init.root(), &init.container.mounts, &init.container.cgroups)
+}
+
+/// A /dev that is bound from elsewhere is someone's and stays as it is.
+fn make_devices(init: &mut Init<'_>) -> Result<()> {
+    let bound = init.container.mounts.iter().any(|mount| {
+        mount.destination == std::path::Path::new("/dev")
+            && matches!(mount.object, crate::mounts::Object::Tree(_))
+    });
+    if bound {
+        return Ok(());
+    }
+    devices::make_all(init.root(), &init.container.nodes)?;
+    devices::make_links(init.root())
+}
+
+fn open_terminal(init: &mut Init<'_>) -> Result<()> {
+    if let stdio::Stdio::Terminal { size } = init.process.stdio {
+        let owner = init.process.process.user.uid;
+        let terminal = stdio::open_terminal(init.root(), size, owner, init.channel)?;
+        stdio::bind_console(init.root(), &terminal)?;
+        init.terminal = Some(terminal);
+    }
+    Ok(())
+}
+
+fn set_sysctls(init: &mut Init<'_>) -> Result<()> {
+    kernel_files::set_sysctls(init.container.linux.sysctl.iter())
+}
+
+fn hide_paths(init: &mut Init<'_>) -> Result<()> {
+    masked::make_read_only(init.root(), &init.container.linux.readonly_paths)?;
+    masked::mask(init.root(), &init.container.linux.masked_paths)?;
+    if init
+        .container
+        .spec
+        .root
+        .as_ref()
+        .is_some_and(|root| root.readonly)
+    {
+        rootfs::make_read_only(init.root())?;
+    }
+    Ok(())
+}
+
+fn enter_root(init: &mut Init<'_>) -> Result<()> {
+    rootfs::enter(init.root(), init.container.root_propagation)
+}
+
+fn report_prepared(init: &mut Init<'_>) -> Result<()> {
+    init.channel
+        .send(&Message::Prepared)
+        .during("report to the parent")
+}
+
+fn wait_for_go(init: &mut Init<'_>) -> Result<()> {
+    wait_for_the_word(init.channel)
+}
+
+/// Waits for the parent's word; without a parent there is nothing to wait for.
+pub(crate) fn wait_for_the_word(channel: &Channel) -> Result<()> {
+    match channel.receive().during("wait for the start")? {
+        Some(Message::Go) => Ok(()),
+        _ => ketch_sys::process::exit_now(1),
+    }
+}
+
+fn execute(init: &mut Init<'_>) -> Result<()> {
+    let error: Error = finish::finish(init.process, init.channel);
+    Err(error)
+}

@@ -1,0 +1,187 @@
+//! What is set through files of procfs: sysctls, and the labels of security modules.
+
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use ketch_spec::runtime::{NamespaceKind, Process};
+use ketch_sys::Error as SysError;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use crate::attach::new_file_system;
+use crate::error::{Called, During, Error, Result};
+use crate::namespaces::NamespacePlan;
+use crate::options::Options;
+use crate::resolve::{self, PROC_MAGIC};
+
+/// Sysctls that belong to the IPC namespace, besides those that begin with `fs.mqueue.`.
+const IPC: [&str; 8] = [
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+];
+
+/// In the parent: only what belongs to a namespace of the container's own may be set.
+pub(crate) fn check_sysctl(name: &str, namespaces: &NamespacePlan) -> Result<()> {
+    let dotted = name.replace('/', ".");
+    let needed = if dotted.starts_with("net.") {
+        NamespaceKind::Network
+    } else if dotted.starts_with("fs.mqueue.") || IPC.contains(&dotted.as_str()) {
+        NamespaceKind::Ipc
+    } else if matches!(dotted.as_str(), "kernel.hostname" | "kernel.domainname") {
+        NamespaceKind::Uts
+    } else {
+        let reason = "it is not in a namespace of its own";
+        return Err(Error::invalid(format!("linux.sysctl {name}"), reason));
+    };
+    if namespaces.has_own(needed) {
+        return Ok(());
+    }
+    let reason = format!("the container has no {needed:?} namespace of its own");
+    Err(Error::invalid(format!("linux.sysctl {name}"), reason))
+}
+
+/// Path below /proc/sys. As sysctl(8) reads it: if the first separator is a dot, dots and slashes change places, so
+/// that a name can have a dot in it.
+fn path_of(name: &str) -> PathBuf {
+    let slashed = match name.find(['.', '/']) {
+        Some(first) if name.as_bytes()[first] == b'.' => name
+            .chars()
+            .map(|letter| match letter {
+                '.' => '/',
+                '/' => '.',
+                other => other,
+            })
+            .collect(),
+        _ => name.to_owned(),
+    };
+    Path::new("sys").join(slashed)
+}
+
+/// In the child: sets the sysctls, through a procfs of our own that nobody else can mount anything over.
+pub(crate) fn set_sysctls<'a>(
+    sysctls: impl Iterator<Item = (&'a String, &'a String)>,
+) -> Result<()> {
+    let mut procfs: Option<OwnedFd> = None;
+    for (name, value) in sysctls {
+        let step = || format!("set linux.sysctl {name}");
+        let procfs = match &procfs {
+            Some(procfs) => procfs,
+            None => {
+                let made = new_file_system("proc", "proc", &Options::default()).during(step())?;
+                procfs.insert(made)
+            }
+        };
+        let path = path_of(name);
+        let file =
+            resolve::open_without_links(procfs.as_fd(), &path, OFlags::WRONLY).during(step())?;
+        std::fs::File::from(file)
+            .write_all(value.as_bytes())
+            .map_err(|error| SysError::from_io("write", path, &error))
+            .during(step())?;
+    }
+    Ok(())
+}
+
+/// In the parent: refuses labels of modules that the kernel does not have.
+pub(crate) fn check_labels(process: &Process) -> Result<()> {
+    let enabled = |path: &str, yes: &str| {
+        std::fs::read_to_string(path).is_ok_and(|text| text.trim_start().starts_with(yes))
+    };
+    if !process.apparmor_profile.is_empty()
+        && !enabled("/sys/module/apparmor/parameters/enabled", "Y")
+    {
+        let what = format!("process.apparmorProfile {:?}", process.apparmor_profile);
+        return Err(Error::unsupported(what, "the kernel has no AppArmor"));
+    }
+    if !process.selinux_label.is_empty() && !Path::new("/sys/fs/selinux/enforce").exists() {
+        let what = format!("process.selinuxLabel {:?}", process.selinux_label);
+        return Err(Error::unsupported(what, "the kernel has no SELinux"));
+    }
+    Ok(())
+}
+
+/// In the child, while the host's /proc is there: sets the labels that execve will take on.
+pub(crate) fn set_labels(process: &Process) -> Result<()> {
+    if !process.apparmor_profile.is_empty() {
+        let command = format!("exec {}", process.apparmor_profile);
+        write_attribute(
+            &["/proc/self/attr/apparmor/exec", "/proc/self/attr/exec"],
+            &command,
+        )
+        .during("set process.apparmorProfile")?;
+    }
+    if !process.selinux_label.is_empty() {
+        write_attribute(&["/proc/self/attr/exec"], &process.selinux_label)
+            .during("set process.selinuxLabel")?;
+    }
+    Ok(())
+}
+
+fn write_attribute(paths: &[&str], value: &str) -> Result<(), SysError> {
+    for path in paths {
+        let opened = rustix::fs::open(
+            *path,
+            OFlags::WRONLY | OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        );
+        let file = match opened {
+            Err(Errno::NOENT) => continue,
+            other => other.called_on("open", *path)?,
+        };
+        // A file of the same name elsewhere would take the label and do nothing.
+        if !resolve::is_on(&file, PROC_MAGIC)? {
+            return Err(SysError::on("check that it is procfs", *path, Errno::INVAL));
+        }
+        rustix::io::write(&file, value.as_bytes()).called_on("write", *path)?;
+        return Ok(());
+    }
+    Err(SysError::on("open", paths[0], Errno::NOENT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dots_and_slashes_separate() {
+        assert_eq!(
+            path_of("net.ipv4.ip_forward"),
+            Path::new("sys/net/ipv4/ip_forward")
+        );
+        assert_eq!(
+            path_of("net/ipv4/conf/eth0.1/mtu"),
+            Path::new("sys/net/ipv4/conf/eth0.1/mtu")
+        );
+        assert_eq!(
+            path_of("net.ipv4.conf.eth0/1.mtu"),
+            Path::new("sys/net/ipv4/conf/eth0.1/mtu")
+        );
+    }
+
+    #[test]
+    fn the_host_s_settings_are_refused() {
+        let namespaces = NamespacePlan::default();
+        for name in [
+            "net.core.somaxconn",
+            "kernel.sem",
+            "kernel.panic",
+            "net/../kernel/panic",
+        ] {
+            assert!(check_sysctl(name, &namespaces).is_err(), "{name}");
+        }
+        let new = ketch_sys::namespace::Namespaces::NETWORK;
+        let namespaces = NamespacePlan {
+            new,
+            ..NamespacePlan::default()
+        };
+        check_sysctl("net.core.somaxconn", &namespaces).unwrap();
+        assert!(check_sysctl("kernel.sem", &namespaces).is_err());
+    }
+}

@@ -1,0 +1,241 @@
+//! Which namespaces are new, which are joined, which stay.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use ketch_spec::runtime::{Linux, LinuxTimeOffset, NamespaceKind};
+use ketch_sys::namespace::{self, Namespaces};
+use rustix::fs::{Mode, OFlags};
+
+use crate::error::{Called, During, Error, Result};
+
+/// The namespaces of a container to be.
+#[derive(Debug, Default)]
+pub(crate) struct NamespacePlan {
+    /// New ones.
+    pub new: Namespaces,
+    /// Those to join, in the order of joining.
+    pub join: Vec<(NamespaceKind, OwnedFd)>,
+}
+
+/// The flag of a kind.
+pub(crate) fn flag(kind: NamespaceKind) -> Namespaces {
+    match kind {
+        NamespaceKind::Pid => Namespaces::PID,
+        NamespaceKind::Network => Namespaces::NETWORK,
+        NamespaceKind::Mount => Namespaces::MOUNT,
+        NamespaceKind::Ipc => Namespaces::IPC,
+        NamespaceKind::Uts => Namespaces::UTS,
+        NamespaceKind::User => Namespaces::USER,
+        NamespaceKind::Cgroup => Namespaces::CGROUP,
+        NamespaceKind::Time => Namespaces::TIME,
+    }
+}
+
+/// Name in `/proc/PID/ns`.
+pub(crate) fn file_name(kind: NamespaceKind) -> &'static str {
+    match kind {
+        NamespaceKind::Pid => "pid",
+        NamespaceKind::Network => "net",
+        NamespaceKind::Mount => "mnt",
+        NamespaceKind::Ipc => "ipc",
+        NamespaceKind::Uts => "uts",
+        NamespaceKind::User => "user",
+        NamespaceKind::Cgroup => "cgroup",
+        NamespaceKind::Time => "time",
+    }
+}
+
+/// All kinds. The user namespace comes first: joining it gives the right to join the others. The mount namespace
+/// comes last: paths mean something else after it.
+pub(crate) const JOIN_ORDER: [NamespaceKind; 8] = [
+    NamespaceKind::User,
+    NamespaceKind::Pid,
+    NamespaceKind::Ipc,
+    NamespaceKind::Uts,
+    NamespaceKind::Network,
+    NamespaceKind::Cgroup,
+    NamespaceKind::Time,
+    NamespaceKind::Mount,
+];
+
+impl NamespacePlan {
+    /// Checks `linux.namespaces` and opens those to join.
+    pub fn new(linux: &Linux) -> Result<Self> {
+        let mut plan = Self::default();
+        for kind in JOIN_ORDER {
+            let mut listed = linux.namespaces.iter().filter(|listed| listed.kind == kind);
+            let Some(wanted) = listed.next() else {
+                continue;
+            };
+            if listed.next().is_some() {
+                return Err(Error::invalid(
+                    "linux.namespaces",
+                    format!("{kind:?} is listed twice"),
+                ));
+            }
+            match wanted.path.as_deref().filter(|path| !path.is_empty()) {
+                None => plan.new |= flag(kind),
+                Some(path) => plan.join.push((kind, open(kind, Path::new(path))?)),
+            }
+        }
+        plan.check(linux)?;
+        Ok(plan)
+    }
+
+    fn check(&self, linux: &Linux) -> Result<()> {
+        if !self.new.contains(Namespaces::MOUNT) {
+            let reason = "the root is entered in a new mount namespace only";
+            return Err(Error::unsupported(
+                "linux.namespaces without a new mount namespace",
+                reason,
+            ));
+        }
+        let user = self.new.contains(Namespaces::USER);
+        if user && (linux.uid_mappings.is_empty() || linux.gid_mappings.is_empty()) {
+            let reason = "a new user namespace needs uidMappings and gidMappings";
+            return Err(Error::invalid("linux.uidMappings", reason));
+        }
+        let mapped = !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty();
+        if mapped && !user && self.joined(NamespaceKind::User).is_none() {
+            return Err(Error::invalid(
+                "linux.uidMappings",
+                "there is no user namespace",
+            ));
+        }
+        if !linux.time_offsets.is_empty() && !self.new.contains(Namespaces::TIME) {
+            return Err(Error::invalid(
+                "linux.timeOffsets",
+                "there is no new time namespace",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The namespace of that kind to join.
+    pub fn joined(&self, kind: NamespaceKind) -> Option<&OwnedFd> {
+        self.join
+            .iter()
+            .find(|(joined, _)| *joined == kind)
+            .map(|(_, fd)| fd)
+    }
+
+    /// Whether the container has a namespace of that kind that is not the caller's.
+    pub fn has_own(&self, kind: NamespaceKind) -> bool {
+        self.new.contains(flag(kind)) || self.joined(kind).is_some()
+    }
+
+    /// The descriptors, for the child to keep.
+    pub fn descriptors(&self) -> impl Iterator<Item = RawFd> + '_ {
+        self.join.iter().map(|(_, fd)| fd.as_raw_fd())
+    }
+
+    /// In the child: joins all but the pid namespace, which its parent's setns gave it.
+    pub fn join_all(&self) -> Result<()> {
+        for (kind, fd) in &self.join {
+            if *kind != NamespaceKind::Pid {
+                let step = format!("join the {} namespace", file_name(*kind));
+                namespace::join(fd, flag(*kind)).during(step)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open(kind: NamespaceKind, path: &Path) -> Result<OwnedFd> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .called_on("open", path)
+        .during(format!("join the {} namespace", file_name(kind)))
+}
+
+/// The caller's own namespace of that kind.
+pub(crate) fn own(kind: NamespaceKind) -> Result<OwnedFd> {
+    open(
+        kind,
+        Path::new(&format!("/proc/self/ns/{}", file_name(kind))),
+    )
+}
+
+/// Runs `act` with children going into `pid_namespace`, and turns that back.
+pub(crate) fn with_pid_namespace<T>(
+    pid_namespace: Option<&OwnedFd>,
+    act: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let Some(pid_namespace) = pid_namespace else {
+        return act();
+    };
+    let back = own(NamespaceKind::Pid)?;
+    namespace::join(pid_namespace.as_fd(), Namespaces::PID).during("join the pid namespace")?;
+    let result = act();
+    namespace::join(back, Namespaces::PID).during("return to the own pid namespace")?;
+    result
+}
+
+/// In the child: a new time namespace with its offsets, entered.
+pub(crate) fn enter_time_namespace(
+    offsets: &std::collections::BTreeMap<String, LinuxTimeOffset>,
+) -> Result<()> {
+    namespace::unshare(Namespaces::TIME).during("make the time namespace")?;
+    if !offsets.is_empty() {
+        let mut text = String::new();
+        for (clock, offset) in offsets {
+            text += &format!("{clock} {} {}\n", offset.secs, offset.nanosecs);
+        }
+        let path = "/proc/self/timens_offsets";
+        std::fs::write(path, text)
+            .map_err(|error| ketch_sys::Error::from_io("write", path, &error))
+            .during("set the offsets of the time namespace")?;
+    }
+    let path = Path::new("/proc/self/ns/time_for_children");
+    let children = open(NamespaceKind::Time, path)?;
+    namespace::join(children, Namespaces::TIME).during("enter the time namespace")
+}
+
+#[cfg(test)]
+mod tests {
+    use ketch_spec::runtime::{IdMapping, LinuxNamespace};
+
+    use super::*;
+
+    fn linux(kinds: &[NamespaceKind]) -> Linux {
+        let namespaces = kinds
+            .iter()
+            .map(|&kind| LinuxNamespace { kind, path: None })
+            .collect();
+        Linux {
+            namespaces,
+            ..Linux::default()
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        use NamespaceKind::{Mount, Pid, User};
+        let refused = |linux: &Linux| NamespacePlan::new(linux).unwrap_err().to_string();
+        assert!(refused(&linux(&[Pid])).contains("without a new mount namespace"));
+        assert!(refused(&linux(&[Mount, Pid, Pid])).contains("Pid is listed twice"));
+        assert!(refused(&linux(&[Mount, User])).contains("uidMappings"));
+        let mut mapped = linux(&[Mount]);
+        mapped.uid_mappings.push(IdMapping::default());
+        assert!(refused(&mapped).contains("there is no user namespace"));
+        let mut offset = linux(&[Mount]);
+        offset
+            .time_offsets
+            .insert("boottime".into(), LinuxTimeOffset::default());
+        assert!(refused(&offset).contains("timeOffsets"));
+    }
+
+    #[test]
+    fn new_ones_are_told_from_joined_ones() {
+        let mut wanted = linux(&[NamespaceKind::Mount, NamespaceKind::Pid]);
+        let path = Some("/proc/self/ns/net".into());
+        wanted.namespaces.push(LinuxNamespace {
+            kind: NamespaceKind::Network,
+            path,
+        });
+        let plan = NamespacePlan::new(&wanted).unwrap();
+        assert_eq!(plan.new, Namespaces::MOUNT | Namespaces::PID);
+        assert!(plan.joined(NamespaceKind::Network).is_some());
+        assert!(plan.has_own(NamespaceKind::Network) && !plan.has_own(NamespaceKind::Ipc));
+    }
+}

@@ -1,0 +1,185 @@
+//! The parent's side of a container: it prepares, clones, and lets the child go.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use ketch_spec::runtime::{NamespaceKind, Spec};
+use ketch_sys::clone::{Child, CloneOptions, clone_process};
+use ketch_sys::namespace::Namespaces;
+use rustix::fs::{Mode, OFlags};
+
+use crate::cgroup::Cgroup;
+use crate::channel::{Channel, Message};
+use crate::error::{Called, During, Result};
+use crate::namespaces::{self, with_pid_namespace};
+use crate::plan::{self, ContainerPlan, ProcessPlan};
+use crate::process::{Exit, Process};
+use crate::rootfs::Rootfs;
+use crate::seccomp::Program;
+use crate::stdio::Stdio;
+use crate::{id_map, init, join_user};
+
+/// What [`create`] makes a container of.
+#[derive(Debug)]
+pub struct CreateOptions<'a> {
+    /// What runs, and how. `root.path` and `linux.cgroupsPath` are not read: see `rootfs` and `cgroup`.
+    pub spec: &'a Spec,
+    /// The root file system.
+    pub rootfs: Rootfs<'a>,
+    /// Where relative sources of bind mounts begin.
+    pub bundle: &'a Path,
+    /// The cgroups that the container enters; None: the caller's own.
+    pub cgroup: Option<&'a Cgroup>,
+    /// Standard streams.
+    pub stdio: Stdio,
+    /// So many descriptors from 3 on stay open in the program. All others are closed as the child's first act.
+    pub preserve_fds: u32,
+    /// A filter compiled beforehand; None: `linux.seccomp` is compiled.
+    pub seccomp: Option<&'a Program>,
+}
+
+/// A container that has been cloned and is prepared by its own first process meanwhile. When it is dropped before its
+/// end was waited for, it is killed.
+#[derive(Debug)]
+pub struct Container {
+    process: Process,
+    /// Held until after the end was waited for: the teardown of the mounts is then not in the way of it. The last
+    /// field, so that it is let go last.
+    mount_namespace: Option<OwnedFd>,
+}
+
+/// Clones the first process of a container into its namespaces. Returns at once: the child prepares itself in parallel
+/// with what the caller does next, and then waits for [`Container::start`].
+///
+/// # Errors
+/// What is wrong or unsupported in the specification; sources of mounts that cannot be opened; what clone3(2) says,
+/// `EBUSY` if the caller has more than one thread. No process and no mount is left behind.
+pub fn create(options: CreateOptions<'_>) -> Result<Container> {
+    let (container, process) = plan::plan(options)?;
+    let (ours, theirs) = Channel::pair().during("make a channel to the child")?;
+    let child = clone(&container, &process, &theirs)?;
+    let mut created = Container {
+        process: Process::new(child, ours),
+        mount_namespace: None,
+    };
+    drop(theirs);
+    if container.namespaces.new.contains(Namespaces::USER) {
+        let linux = container.linux;
+        id_map::write(created.pid(), &linux.uid_mappings, &linux.gid_mappings)?;
+        created.process.send(&Message::Mapped)?;
+    }
+    created.mount_namespace = Some(created.namespace(NamespaceKind::Mount)?);
+    Ok(created)
+}
+
+fn clone(
+    container: &ContainerPlan<'_>,
+    process: &ProcessPlan<'_>,
+    channel: &Channel,
+) -> Result<Child> {
+    let mut keep = container.descriptors();
+    keep.extend(process.descriptors());
+    keep.push(channel.as_fd().as_raw_fd());
+    // A cgroup namespace shows what its maker was in: the child makes it after it has entered its cgroup. A time
+    // namespace is made and given its offsets by the child too.
+    let later = Namespaces::CGROUP | Namespaces::TIME;
+    let options = CloneOptions {
+        namespaces: container.namespaces.new.without(later),
+        cgroup: process.entry.directory(),
+        keep: &keep,
+        ..CloneOptions::default()
+    };
+    let child = || init::run(container, process, channel);
+    let step = "clone the container's first process";
+    match container.namespaces.joined(NamespaceKind::User) {
+        Some(user) => join_user::clone_inside(user, &container.namespaces, &options, child),
+        None => with_pid_namespace(container.namespaces.joined(NamespaceKind::Pid), || {
+            clone_process(&options, child).during(step)
+        }),
+    }
+}
+
+impl Container {
+    /// Number of the first process in the caller's pid namespace.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Its pidfd: readable when it has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.process.pidfd()
+    }
+
+    /// Its network namespace; valid right after [`create`] if it is a new one.
+    ///
+    /// # Errors
+    /// What open(2) says; `ENOENT` or `ESRCH` after the end was waited for.
+    pub fn network_namespace(&self) -> Result<OwnedFd> {
+        self.namespace(NamespaceKind::Network)
+    }
+
+    /// One of its namespaces. Those that the child joins or makes itself (joined ones, cgroup, time) are there after
+    /// [`Container::wait_prepared`].
+    ///
+    /// # Errors
+    /// What open(2) says.
+    pub fn namespace(&self, kind: NamespaceKind) -> Result<OwnedFd> {
+        let path = format!("/proc/{}/ns/{}", self.pid(), namespaces::file_name(kind));
+        rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .called_on("open", path)
+            .during("open a namespace of the container")
+    }
+
+    /// Waits until the child has prepared everything and waits for [`Container::start`]. Not needed before it.
+    ///
+    /// # Errors
+    /// Why the child could not; it has been reaped then.
+    pub fn wait_prepared(&mut self) -> Result<()> {
+        self.process.wait_prepared()
+    }
+
+    /// Lets the child execute the program, and returns when it has.
+    ///
+    /// # Errors
+    /// Why it could not, [`crate::Error::exit_code`] 126 or 127 if it was for the program; it has been reaped then.
+    pub fn start(&mut self) -> Result<()> {
+        self.process.start()
+    }
+
+    /// The master of the terminal; there after [`Container::wait_prepared`] or [`Container::start`], once.
+    pub fn take_console(&mut self) -> Option<OwnedFd> {
+        self.process.take_console()
+    }
+
+    /// Sends a signal to the first process. One that has ended is no error.
+    ///
+    /// # Errors
+    /// A number that is no signal; what pidfd_send_signal(2) says.
+    pub fn kill(&self, signal: i32) -> Result<()> {
+        self.process.kill(signal)
+    }
+
+    /// Reaps the first process if it has ended. Never blocks.
+    ///
+    /// # Errors
+    /// `ECHILD` if someone else has reaped it.
+    pub fn try_wait(&mut self) -> Result<Option<Exit>> {
+        self.process.try_wait()
+    }
+
+    /// Waits for the end of the first process and reaps it.
+    ///
+    /// # Errors
+    /// `ECHILD` if someone else has reaped it.
+    pub fn wait(&mut self) -> Result<Exit> {
+        self.process.wait()
+    }
+
+    /// Lets go of the mount namespace after the end: the kernel then takes the mounts down, which the caller waits
+    /// for. Does nothing before the end was waited for, or the second time.
+    pub fn release_mounts(&mut self) {
+        if self.process.has_ended() {
+            self.mount_namespace = None;
+        }
+    }
+}
