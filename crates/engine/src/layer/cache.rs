@@ -100,7 +100,7 @@ pub fn cache_list(engine: &Engine) -> Result<Vec<(Digest, CacheRecord, SystemTim
         let entry = entry.map_err(|source| LayerError::Io { call: "readdir", path: directory.clone(), source })?;
         let name = entry.file_name();
         let Some(hex) = name.to_str().and_then(|name| name.strip_suffix(".json")) else { continue };
-        let Ok(key) = format!("sha256:{hex}").parse() else { continue };
+        let Ok(key) = format!("sha256:{hex}").parse::<Digest>() else { continue };
         let Ok(Some(record)) = record::read_if_there(&entry.path()) else { continue };
         let used = entry.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
         found.push((key, record, used));

@@ -3,13 +3,15 @@
 //! Mounts made here are detached (open_tree(2), fsmount(2)): they are reached through a descriptor, exist in no
 //! directory of the host, and go when the descriptor does.
 
+mod archive;
 mod cache;
 mod draft;
-mod mount;
+pub mod mount;
 mod view;
 
 use ketch_store as store;
 
+pub use archive::{ARCHIVE_HEAD_BYTES, ArchiveRoot, is_archive, looks_like_archive};
 pub use cache::{CacheRecord, cache_get, cache_list, cache_prune, cache_put, cache_roots};
 pub use draft::LayerDraft;
 pub use mount::{Writable, mount};

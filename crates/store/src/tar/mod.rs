@@ -257,6 +257,16 @@ pub enum TarError {
     },
 }
 
+impl From<TarError> for io::Error {
+    fn from(error: TarError) -> Self {
+        match error {
+            TarError::Read { source } | TarError::Write { source } => source,
+            TarError::Truncated { .. } => Self::new(io::ErrorKind::UnexpectedEof, error),
+            other => Self::other(other),
+        }
+    }
+}
+
 impl TarError {
     /// Whether the archive's own bytes are at fault, so that a better copy could help.
     pub(crate) fn is_of_content(&self) -> bool {

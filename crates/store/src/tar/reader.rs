@@ -23,6 +23,8 @@ pub struct Reader<R> {
     padding: u64,
     /// Records of global extended headers.
     global: Vec<Record>,
+    /// The current entry's path, and the pieces of its data.
+    current: (Vec<u8>, Vec<Segment>),
     ended: bool,
 }
 
@@ -164,6 +166,16 @@ impl<R: BufRead> Reader<R> {
                 self.pax_sparse(sparse, &mut entry)?;
             }
         }
+        let whole = || {
+            vec![Segment {
+                offset: 0,
+                length: entry.size,
+            }]
+        };
+        self.current = (
+            entry.path.clone(),
+            entry.segments.clone().unwrap_or_else(whole),
+        );
         Ok(entry)
     }
 
@@ -297,9 +309,9 @@ impl<R: BufRead> Reader<R> {
         self.begin_data(header.size)
             .map_err(|problem| TarError::Header { offset, problem })?;
         let mut body = Vec::with_capacity(usize::try_from(header.size).unwrap_or(0));
-        self.each_chunk(header.size, "an extended header", |chunk| {
+        self.each_chunk(header.size, b"an extended header", |chunk| {
             body.extend_from_slice(chunk);
-            Ok(())
+            Ok::<_, TarError>(())
         })?;
         self.skip_data()?;
         Ok(body)
@@ -319,24 +331,14 @@ impl<R: BufRead> Reader<R> {
     ///
     /// # Errors
     /// The stream's or the sink's; the archive ends too early.
-    pub fn copy_data(
+    pub fn copy_data<E: From<TarError>>(
         &mut self,
-        entry: &Entry,
-        mut sink: impl FnMut(u64, &[u8]) -> Result<(), TarError>,
-    ) -> Result<(), TarError> {
-        let whole = [Segment {
-            offset: 0,
-            length: entry.size,
-        }];
-        let segments = entry.segments.as_deref().unwrap_or(&whole);
-        let what = if self.data_left > 0 {
-            entry.shown()
-        } else {
-            String::new()
-        };
+        mut sink: impl FnMut(u64, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (path, segments) = std::mem::take(&mut self.current);
         for segment in segments {
             let mut at = segment.offset;
-            self.each_chunk(segment.length.min(self.data_left), &what, |chunk| {
+            self.each_chunk(segment.length.min(self.data_left), &path, |chunk| {
                 sink(at, chunk)?;
                 at += chunk.len() as u64;
                 Ok(())
@@ -353,7 +355,8 @@ impl<R: BufRead> Reader<R> {
     /// Skips what is left of the current entry.
     fn skip_data(&mut self) -> Result<(), TarError> {
         let left = self.data_left;
-        self.each_chunk(left, "an entry's data", |_| Ok(()))?;
+        let path = std::mem::take(&mut self.current).0;
+        self.each_chunk(left, &path, |_| Ok::<_, TarError>(()))?;
         let mut padding = std::mem::take(&mut self.padding);
         while padding > 0 {
             let count = self
@@ -371,12 +374,12 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// Hands the next `length` bytes of the data to `each`, as they lie in the buffer.
-    fn each_chunk(
+    fn each_chunk<E: From<TarError>>(
         &mut self,
         length: u64,
-        what: &str,
-        mut each: impl FnMut(&[u8]) -> Result<(), TarError>,
-    ) -> Result<(), TarError> {
+        what: &[u8],
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut left = length;
         while left > 0 {
             let buffer = self.fill()?;

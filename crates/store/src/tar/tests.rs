@@ -15,7 +15,7 @@ fn read_all(bytes: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, TarError> {
     while let Some(entry) = reader.next_entry()? {
         // Sparse files of these tests are small; those of hostile archives need not be.
         let mut data = vec![0u8; usize::try_from(entry.size.min(1 << 20)).unwrap()];
-        reader.copy_data(&entry, |offset, chunk| {
+        reader.copy_data::<TarError>(|offset, chunk| {
             let start = usize::try_from(offset).unwrap_or(usize::MAX);
             if let Some(place) = start
                 .checked_add(chunk.len())

@@ -245,9 +245,7 @@ impl Extractor {
         if at.entry.segments.is_some() {
             file.set_len(at.entry.size).map_err(written)?;
         }
-        reader.copy_data(at.entry, |offset, bytes| {
-            file.write_all_at(bytes, offset).map_err(written)
-        })?;
+        reader.copy_data(|offset, bytes| file.write_all_at(bytes, offset).map_err(written))?;
         self.totals.size_bytes = self.totals.size_bytes.saturating_add(at.entry.size);
         self.file_attributes(at, &file)
     }

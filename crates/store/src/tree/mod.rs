@@ -13,6 +13,7 @@ mod path;
 mod tests;
 
 pub use archive::{Purpose, archive};
+pub use attributes::is_taken;
 pub use extract::Extractor;
 
 /// Begins the name of a whiteout.
