@@ -46,6 +46,7 @@ impl<R: BufRead> Reader<R> {
             data_left: 0,
             padding: 0,
             global: Vec::new(),
+            current: Default::default(),
             ended: false,
         }
     }
@@ -341,7 +342,7 @@ impl<R: BufRead> Reader<R> {
             self.each_chunk(segment.length.min(self.data_left), &path, |chunk| {
                 sink(at, chunk)?;
                 at += chunk.len() as u64;
-                Ok(())
+                Ok::<_, E>(())
             })?;
         }
         Ok(())
@@ -387,9 +388,7 @@ impl<R: BufRead> Reader<R> {
                 .len()
                 .min(usize::try_from(left).unwrap_or(usize::MAX));
             if count == 0 {
-                return Err(TarError::Truncated {
-                    what: what.to_owned(),
-                });
+                return Err(TarError::Truncated { what: shown(what) }.into());
             }
             each(&buffer[..count])?;
             self.consume(count);
