@@ -6,7 +6,9 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt;
 
 use jiff::Timestamp;
-use ketch_network::{NetworkOptions, NetworkRecord, Subnet, SubnetRecord, choose_subnet, used_by_host};
+use ketch_network::{
+    NetworkOptions, NetworkRecord, Subnet, SubnetRecord, choose_subnet, used_by_host,
+};
 use serde_json::Map;
 
 use super::{CREATING, PREDEFINED, io_error, list, lock_all, network_error};
@@ -57,7 +59,10 @@ pub struct NetworkRequest {
 /// what is wrong; `Unsupported` for what this version has not.
 pub fn create(engine: &Engine, request: NetworkRequest) -> Result<NetworkRecord> {
     if PREDEFINED.contains(&request.name.as_str()) || request.name == "default" {
-        let message = format!("operation is not permitted on predefined {} network", request.name);
+        let message = format!(
+            "operation is not permitted on predefined {} network",
+            request.name
+        );
         return Err(Error::new(ErrorKind::Forbidden, message));
     }
     names::check("network", &request.name)?;
@@ -71,7 +76,9 @@ pub fn create(engine: &Engine, request: NetworkRequest) -> Result<NetworkRecord>
         if others.iter().any(|other| other.name == request.name) {
             return Err(taken(&request.name));
         }
-        let bridge = options.bridge_name.unwrap_or_else(|| format!("kt-{}", id.short()));
+        let bridge = options
+            .bridge_name
+            .unwrap_or_else(|| format!("kt-{}", id.short()));
         if let Some(other) = others.iter().find(|other| other.bridge == bridge) {
             let message = format!("bridge {bridge} is used by network {} already", other.name);
             return Err(Error::new(ErrorKind::Conflict, message));
@@ -95,7 +102,12 @@ pub fn create(engine: &Engine, request: NetworkRequest) -> Result<NetworkRecord>
         record
     };
     let event = Event::now("network", "create", record.id.as_str());
-    let _ = event::publish(engine, &event.with("name", &record.name).with("type", &record.driver));
+    let _ = event::publish(
+        engine,
+        &event
+            .with("name", &record.name)
+            .with("type", &record.driver),
+    );
     Ok(record)
 }
 
@@ -106,15 +118,25 @@ pub(super) fn make(engine: &Engine, record: &NetworkRecord) -> Result<()> {
         Err(names::Error::Taken { .. }) => return Err(taken(&record.name)),
         other => other?,
     }
-    let aside = engine.paths().network_aside(&format!("{CREATING}{}", record.id.short()));
+    let aside = engine
+        .paths()
+        .network_aside(&format!("{CREATING}{}", record.id.short()));
     let place = engine.paths().network_dir(&record.id);
     let made = fs::DirBuilder::new()
         .mode(0o700)
         .create(&aside)
         .map_err(|error| io_error("mkdir", &aside, &error))
-        .and_then(|()| Ok(record::write(&aside.join("network.json"), record, Durability::Synced)?))
+        .and_then(|()| {
+            Ok(record::write(
+                &aside.join("network.json"),
+                record,
+                Durability::Synced,
+            )?)
+        })
         // Commit point: the network exists.
-        .and_then(|()| fs::rename(&aside, &place).map_err(|error| io_error("rename", &place, &error)));
+        .and_then(|()| {
+            fs::rename(&aside, &place).map_err(|error| io_error("rename", &place, &error))
+        });
     if let Err(error) = made {
         let _ = ketch_sys::fs::remove_tree(&aside);
         names::release(engine, names::NETWORK, &record.name, &record.id)?;
@@ -124,7 +146,10 @@ pub(super) fn make(engine: &Engine, record: &NetworkRecord) -> Result<()> {
 }
 
 fn taken(name: &str) -> Error {
-    Error::new(ErrorKind::Conflict, format!("network with name {name} already exists"))
+    Error::new(
+        ErrorKind::Conflict,
+        format!("network with name {name} already exists"),
+    )
 }
 
 /// Refuses by name what is not there.
@@ -137,19 +162,29 @@ fn check_supported(request: &NetworkRequest) -> Result<()> {
             return Err(Error::new(ErrorKind::Forbidden, message));
         }
         driver @ ("overlay" | "macvlan" | "ipvlan") => {
-            return unsupported(format!("network driver {driver} is not supported by this version"));
+            return unsupported(format!(
+                "network driver {driver} is not supported by this version"
+            ));
         }
         // Docker looks for a plugin of that name, and says so.
         driver => {
-            let message = format!("could not find plugin {driver} in v1 plugin registry: plugin {driver:?} not found");
-            return Err(Error::new(ErrorKind::NotFound, message).hint("the only driver of user networks is bridge"));
+            let message = format!(
+                "could not find plugin {driver} in v1 plugin registry: plugin {driver:?} not found"
+            );
+            return Err(Error::new(ErrorKind::NotFound, message)
+                .hint("the only driver of user networks is bridge"));
         }
     }
     if !matches!(request.ipam_driver.as_str(), "" | "default") {
-        return unsupported(format!("IPAM driver {} is not supported by this version", request.ipam_driver));
+        return unsupported(format!(
+            "IPAM driver {} is not supported by this version",
+            request.ipam_driver
+        ));
     }
     if let Some(option) = request.ipam_options.keys().next() {
-        return unsupported(format!("IPAM option {option} is not supported by this version"));
+        return unsupported(format!(
+            "IPAM option {option} is not supported by this version"
+        ));
     }
     if request.ipv6 {
         return unsupported("networks with IPv6 are not supported by this version".into());
@@ -158,7 +193,9 @@ fn check_supported(request: &NetworkRequest) -> Result<()> {
         return unsupported("networks without IPv4 are not supported by this version".into());
     }
     if let Some(subnet) = request.subnets.iter().find(|subnet| subnet.contains(':')) {
-        return unsupported(format!("IPv6 subnet {subnet} is not supported by this version"));
+        return unsupported(format!(
+            "IPv6 subnet {subnet} is not supported by this version"
+        ));
     }
     Ok(())
 }
@@ -167,33 +204,59 @@ fn check_supported(request: &NetworkRequest) -> Result<()> {
 fn wanted_subnet(request: &NetworkRequest) -> Result<Option<SubnetRecord>> {
     let invalid = |message: String| Error::new(ErrorKind::Invalid, message);
     if request.subnets.len() > 1 {
-        return Err(invalid("a network of driver bridge has one IPv4 subnet: several --subnet were given".into()));
+        return Err(invalid(
+            "a network of driver bridge has one IPv4 subnet: several --subnet were given".into(),
+        ));
     }
     let Some(text) = request.subnets.first() else {
         let dependent = [
-            request.ip_ranges.first().map(|range| format!("ip-range {range:?}")),
-            request.gateways.first().map(|gateway| format!("gateway {gateway:?}")),
-            request.auxiliary.keys().next().map(|name| format!("aux-address {name:?}")),
+            request
+                .ip_ranges
+                .first()
+                .map(|range| format!("ip-range {range:?}")),
+            request
+                .gateways
+                .first()
+                .map(|gateway| format!("gateway {gateway:?}")),
+            request
+                .auxiliary
+                .keys()
+                .next()
+                .map(|name| format!("aux-address {name:?}")),
         ];
         return match dependent.into_iter().flatten().next() {
             Some(what) => Err(invalid(format!("no matching subnet for {what}"))),
             None => Ok(None),
         };
     };
-    let subnet: Subnet = text.parse().map_err(|error: ketch_network::SubnetError| invalid(error.to_string()))?;
+    let subnet: Subnet = text
+        .parse()
+        .map_err(|error: ketch_network::SubnetError| invalid(error.to_string()))?;
     if subnet.prefix() > MAX_PREFIX {
-        return Err(invalid(format!("invalid subnet {text}: it has no room for a gateway and a container")));
+        return Err(invalid(format!(
+            "invalid subnet {text}: it has no room for a gateway and a container"
+        )));
     }
     // Docker clears host bits of a subnet no longer: it says what it should have been.
     if text.split('/').next() != Some(&subnet.first().to_string()) {
-        return Err(invalid(format!("invalid network config: invalid subnet {text}: it should be {subnet}")));
+        return Err(invalid(format!(
+            "invalid network config: invalid subnet {text}: it should be {subnet}"
+        )));
     }
     let address = |text: &str, what: &str| -> Result<Ipv4Addr> {
-        let address = text.parse().map_err(|_| invalid(format!("invalid {what} address: {text}")))?;
-        if subnet.contains(address) { Ok(address) } else { Err(invalid(format!("no matching subnet for {what} {text}"))) }
+        let address = text
+            .parse()
+            .map_err(|_| invalid(format!("invalid {what} address: {text}")))?;
+        if subnet.contains(address) {
+            Ok(address)
+        } else {
+            Err(invalid(format!("no matching subnet for {what} {text}")))
+        }
     };
     if request.gateways.len() > 1 || request.ip_ranges.len() > 1 {
-        return Err(invalid("a subnet has one --gateway and one --ip-range".into()));
+        return Err(invalid(
+            "a subnet has one --gateway and one --ip-range".into(),
+        ));
     }
     let gateway = match request.gateways.first() {
         Some(text) => address(text, "gateway")?,
@@ -202,17 +265,25 @@ fn wanted_subnet(request: &NetworkRequest) -> Result<Option<SubnetRecord>> {
     let ip_range = match request.ip_ranges.first() {
         None => None,
         Some(text) => {
-            let range: Subnet = text.parse().map_err(|_| invalid(format!("invalid ip-range: {text}")))?;
-            Some(range).filter(|range| subnet.covers(*range)).map(Some).ok_or_else(|| {
-                invalid(format!("no matching subnet for range {text}"))
-            })?
+            let range: Subnet = text
+                .parse()
+                .map_err(|_| invalid(format!("invalid ip-range: {text}")))?;
+            Some(range)
+                .filter(|range| subnet.covers(*range))
+                .map(Some)
+                .ok_or_else(|| invalid(format!("no matching subnet for range {text}")))?
         }
     };
     let mut auxiliary = BTreeMap::new();
     for (name, text) in &request.auxiliary {
         auxiliary.insert(name.clone(), address(text, "aux-address")?);
     }
-    Ok(Some(SubnetRecord { subnet, gateway, ip_range, auxiliary }))
+    Ok(Some(SubnetRecord {
+        subnet,
+        gateway,
+        ip_range,
+        auxiliary,
+    }))
 }
 
 pub(super) fn first_host(subnet: Subnet) -> Ipv4Addr {
@@ -221,15 +292,25 @@ pub(super) fn first_host(subnet: Subnet) -> Ipv4Addr {
 
 /// The wanted subnet if it is free, or the next of the pools.
 fn free_subnet(others: &[NetworkRecord], wanted: Option<SubnetRecord>) -> Result<SubnetRecord> {
-    let mut used: Vec<Subnet> = others.iter().flat_map(|other| &other.subnets).map(|subnet| subnet.subnet).collect();
+    let mut used: Vec<Subnet> = others
+        .iter()
+        .flat_map(|other| &other.subnets)
+        .map(|subnet| subnet.subnet)
+        .collect();
     if let Some(wanted) = wanted {
         if used.iter().any(|other| other.overlaps(wanted.subnet)) {
-            let message = "invalid pool request: Pool overlaps with other one on this address space";
+            let message =
+                "invalid pool request: Pool overlaps with other one on this address space";
             return Err(Error::new(ErrorKind::Forbidden, message));
         }
         return Ok(wanted);
     }
     used.extend(used_by_host().map_err(|error| network_error(&error))?);
     let subnet = choose_subnet(&used, false).map_err(|error| network_error(&error))?;
-    Ok(SubnetRecord { subnet, gateway: first_host(subnet), ip_range: None, auxiliary: BTreeMap::new() })
+    Ok(SubnetRecord {
+        subnet,
+        gateway: first_host(subnet),
+        ip_range: None,
+        auxiliary: BTreeMap::new(),
+    })
 }

@@ -17,25 +17,41 @@ use crate::{Engine, Error, ErrorKind, Result};
 pub fn disconnect(engine: &Engine, wanted: &str, container: &str, force: bool) -> Result<()> {
     let network = resolve(engine, wanted)?;
     let id = match container::resolve(engine, container) {
-        Err(error) if error.kind == ErrorKind::NotFound && force => return release(engine, &network, container, error),
+        Err(error) if error.kind == ErrorKind::NotFound && force => {
+            return release(engine, &network, container, error);
+        }
         other => other?,
     };
     let (config, _) = container::load(engine, &id)?;
     check(&config, &network)?;
-    match reach(engine, &id, &Request::NetworkDisconnect { network: network.name.clone() })? {
+    match reach(
+        engine,
+        &id,
+        &Request::NetworkDisconnect {
+            network: network.name.clone(),
+        },
+    )? {
         Reached::Answered(Reply::Failed(error)) => return Err(error),
         // The monitor has told of it.
         Reached::Answered(_) => return Ok(()),
-        Reached::Owned { lock, mut config, .. } => {
+        Reached::Owned {
+            lock, mut config, ..
+        } => {
             check(&config, &network)?;
-            config.network.endpoints.retain(|endpoint| endpoint.network != network.name);
+            config
+                .network
+                .endpoints
+                .retain(|endpoint| endpoint.network != network.name);
             // Commit point: the next start does not join the network.
             load::write_config(engine, &config)?;
             drop(lock);
         }
     }
     let event = Event::now("network", "disconnect", network.id.as_str());
-    let event = event.with("container", id.as_str()).with("name", &network.name).with("type", &network.driver);
+    let event = event
+        .with("container", id.as_str())
+        .with("name", &network.name)
+        .with("type", &network.driver);
     let _ = event::publish(engine, &event);
     Ok(())
 }
@@ -43,10 +59,20 @@ pub fn disconnect(engine: &Engine, wanted: &str, container: &str, force: bool) -
 fn check(config: &ContainerConfig, network: &NetworkRecord) -> Result<()> {
     let forbidden = |message: &str| Err(Error::new(ErrorKind::Forbidden, message));
     if config.network.mode == NetworkMode::Host || network.driver == "host" {
-        return forbidden("container cannot be disconnected from host network or connected to host network");
+        return forbidden(
+            "container cannot be disconnected from host network or connected to host network",
+        );
     }
-    if !config.network.endpoints.iter().any(|endpoint| endpoint.network == network.name) {
-        return forbidden(&format!("container {} is not connected to network {}", config.id, network.name));
+    if !config
+        .network
+        .endpoints
+        .iter()
+        .any(|endpoint| endpoint.network == network.name)
+    {
+        return forbidden(&format!(
+            "container {} is not connected to network {}",
+            config.id, network.name
+        ));
     }
     Ok(())
 }
@@ -55,10 +81,16 @@ fn check(config: &ContainerConfig, network: &NetworkRecord) -> Result<()> {
 fn release(engine: &Engine, network: &NetworkRecord, container: &str, absent: Error) -> Result<()> {
     let is_meant = |name: &str, id: &str| name == container || id.starts_with(container);
     let endpoints = super::endpoints(engine, network)?;
-    let Some(left) = endpoints.iter().find(|left| is_meant(&left.name, left.container.as_str())) else {
+    let Some(left) = endpoints
+        .iter()
+        .find(|left| is_meant(&left.name, left.container.as_str()))
+    else {
         return Err(absent);
     };
     let dir = engine.paths().network_dir(&network.id);
-    let bridge = ketch_network::leave(&dir, network, &left.container).map_err(|error| network_error(&error))?;
-    bridge.map_or(Ok(()), ketch_network::RetiredBridge::delete).map_err(|error| network_error(&error))
+    let bridge = ketch_network::leave(&dir, network, &left.container)
+        .map_err(|error| network_error(&error))?;
+    bridge
+        .map_or(Ok(()), ketch_network::RetiredBridge::delete)
+        .map_err(|error| network_error(&error))
 }

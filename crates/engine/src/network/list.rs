@@ -14,7 +14,10 @@ use crate::{Engine, Result};
 /// Input and output; a network that goes meanwhile is left out.
 pub fn list(engine: &Engine) -> Result<Vec<NetworkRecord>> {
     let mut found = read_all(engine)?;
-    if !PREDEFINED.iter().all(|name| found.iter().any(|record| record.name == *name)) {
+    if !PREDEFINED
+        .iter()
+        .all(|name| found.iter().any(|record| record.name == *name))
+    {
         predefined::make(engine)?;
         found = read_all(engine)?;
     }
@@ -62,7 +65,13 @@ fn directory_names(engine: &Engine) -> Result<Vec<String>> {
     };
     let mut names = Vec::new();
     for entry in entries {
-        names.extend(entry.map_err(|error| io_error("read", &dir, &error))?.file_name().into_string().ok());
+        names.extend(
+            entry
+                .map_err(|error| io_error("read", &dir, &error))?
+                .file_name()
+                .into_string()
+                .ok(),
+        );
     }
     Ok(names)
 }

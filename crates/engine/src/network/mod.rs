@@ -88,21 +88,34 @@ pub fn load_record(engine: &Engine, id: &Id) -> Result<NetworkRecord> {
 /// # Errors
 /// Input and output, damaged records.
 pub fn endpoints(engine: &Engine, network: &NetworkRecord) -> Result<Vec<EndpointRecord>> {
-    ketch_network::endpoints(&engine.paths().network_dir(&network.id)).map_err(|error| network_error(&error))
+    ketch_network::endpoints(&engine.paths().network_dir(&network.id))
+        .map_err(|error| network_error(&error))
 }
 
 /// The engine's error of a network operation, in Docker's words where it has some.
 pub fn network_error(error: &ketch_network::Error) -> Error {
     use ketch_network::Error as E;
     let kind = match error {
-        E::AddressInUse { .. } | E::BridgeTaken { .. } | E::PortAllocated { .. } => ErrorKind::Conflict,
-        E::PortBind { in_use, .. } => {
-            if *in_use { ErrorKind::Conflict } else { ErrorKind::Invalid }
+        E::AddressInUse { .. } | E::BridgeTaken { .. } | E::PortAllocated { .. } => {
+            ErrorKind::Conflict
         }
-        E::AddressOutside { .. } | E::InvalidMac { .. } | E::InvalidOption { .. } => ErrorKind::Invalid,
-        E::PublishOnIpv6 { .. } | E::UnknownOption { .. } | E::NoEndpoints { .. } => ErrorKind::Unsupported,
+        E::PortBind { in_use, .. } => {
+            if *in_use {
+                ErrorKind::Conflict
+            } else {
+                ErrorKind::Invalid
+            }
+        }
+        E::AddressOutside { .. } | E::InvalidMac { .. } | E::InvalidOption { .. } => {
+            ErrorKind::Invalid
+        }
+        E::PublishOnIpv6 { .. } | E::UnknownOption { .. } | E::NoEndpoints { .. } => {
+            ErrorKind::Unsupported
+        }
         E::AddressesExhausted { .. } | E::PoolsExhausted => ErrorKind::Unavailable,
-        E::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+        E::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            ErrorKind::NotFound
+        }
         _ => ErrorKind::Internal,
     };
     let mut causes = Vec::new();
@@ -131,7 +144,9 @@ fn named(engine: &Engine, name: &str) -> Result<Option<NetworkRecord>> {
 
 fn read(engine: &Engine, id: &Id) -> Result<Option<NetworkRecord>> {
     let path = engine.paths().network_record(id);
-    let Some(found) = record::read_if_there::<NetworkRecord>(&path)? else { return Ok(None) };
+    let Some(found) = record::read_if_there::<NetworkRecord>(&path)? else {
+        return Ok(None);
+    };
     record::check_version(&path, found.version, ketch_network::VERSION)?;
     Ok(Some(found))
 }
@@ -149,5 +164,9 @@ fn not_found(name: &str) -> Error {
 }
 
 fn io_error(call: &str, path: &std::path::Path, error: &std::io::Error) -> Error {
-    Error::caused(ErrorKind::Internal, format!("{call} {}", path.display()), error)
+    Error::caused(
+        ErrorKind::Internal,
+        format!("{call} {}", path.display()),
+        error,
+    )
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use ketch_network::{DEFAULT_BRIDGE, NetworkRecord, Subnet, SubnetRecord, choose_subnet, used_by_host};
+use ketch_network::{
+    DEFAULT_BRIDGE, NetworkRecord, Subnet, SubnetRecord, choose_subnet, used_by_host,
+};
 use serde_json::Map;
 
 use super::{DEFAULT, PREDEFINED, create, list, lock_all, network_error};
@@ -26,11 +28,20 @@ fn record(name: &str, others: &[NetworkRecord]) -> Result<NetworkRecord> {
     let mut subnets = Vec::new();
     let mut options = BTreeMap::new();
     if is_bridge {
-        let mut used: Vec<Subnet> = others.iter().flat_map(|other| &other.subnets).map(|subnet| subnet.subnet).collect();
+        let mut used: Vec<Subnet> = others
+            .iter()
+            .flat_map(|other| &other.subnets)
+            .map(|subnet| subnet.subnet)
+            .collect();
         used.extend(used_by_host().map_err(|error| network_error(&error))?);
         let subnet = choose_subnet(&used, true).map_err(|error| network_error(&error))?;
         let gateway = create::first_host(subnet);
-        subnets.push(SubnetRecord { subnet, gateway, ip_range: None, auxiliary: BTreeMap::new() });
+        subnets.push(SubnetRecord {
+            subnet,
+            gateway,
+            ip_range: None,
+            auxiliary: BTreeMap::new(),
+        });
         for (key, value) in [
             ("bridge.default_bridge", "true"),
             ("bridge.enable_icc", "true"),
@@ -53,7 +64,11 @@ fn record(name: &str, others: &[NetworkRecord]) -> Result<NetworkRecord> {
         attachable: false,
         labels: BTreeMap::new(),
         options,
-        bridge: if is_bridge { DEFAULT_BRIDGE.into() } else { String::new() },
+        bridge: if is_bridge {
+            DEFAULT_BRIDGE.into()
+        } else {
+            String::new()
+        },
         other: Map::new(),
     })
 }

@@ -28,7 +28,13 @@ pub fn prune(engine: &Engine, options: &PruneOptions) -> Result<Vec<String>> {
     for id in container::load::ids(engine)? {
         match container::load(engine, &id) {
             Ok((config, state)) => {
-                used.extend(config.network.endpoints.into_iter().map(|endpoint| endpoint.network));
+                used.extend(
+                    config
+                        .network
+                        .endpoints
+                        .into_iter()
+                        .map(|endpoint| endpoint.network),
+                );
                 used.extend(state.endpoints.into_keys());
             }
             // Half-made, or just gone.

@@ -17,13 +17,21 @@ use crate::{Engine, Error, ErrorKind, Result, container, names, record};
 pub fn remove(engine: &Engine, wanted: &str) -> Result<()> {
     let network = resolve(engine, wanted)?;
     if is_predefined(&network) {
-        let message = format!("{} is a pre-defined network and cannot be removed", network.name);
+        let message = format!(
+            "{} is a pre-defined network and cannot be removed",
+            network.name
+        );
         return Err(Error::new(ErrorKind::Forbidden, message));
     }
     recover_users(engine, &network)?;
     let aside = set_aside(engine, &network)?;
     let event = Event::now("network", "destroy", network.id.as_str());
-    let _ = event::publish(engine, &event.with("name", &network.name).with("type", &network.driver));
+    let _ = event::publish(
+        engine,
+        &event
+            .with("name", &network.name)
+            .with("type", &network.driver),
+    );
     let _lock = lock_all(engine)?;
     finish(engine, &aside)
 }
@@ -50,16 +58,21 @@ fn recover_users(engine: &Engine, network: &NetworkRecord) -> Result<()> {
 /// Moves the network's directory out of the way, if nobody is in it.
 fn set_aside(engine: &Engine, network: &NetworkRecord) -> Result<std::path::PathBuf> {
     // Whoever joins holds this lock too.
-    let _lock = LeafLock::take(&engine.paths().network_lock(&network.id)).map_err(|error| match Error::from(error) {
-        error if error.kind == ErrorKind::NotFound => super::not_found(&network.name),
-        error => error,
-    })?;
+    let _lock =
+        LeafLock::take(&engine.paths().network_lock(&network.id)).map_err(
+            |error| match Error::from(error) {
+                error if error.kind == ErrorKind::NotFound => super::not_found(&network.name),
+                error => error,
+            },
+        )?;
     let users = super::endpoints(engine, network)?;
     if !users.is_empty() {
         return Err(in_use(network, &users));
     }
     let place = engine.paths().network_dir(&network.id);
-    let aside = engine.paths().network_aside(&format!("{REMOVING}{}", network.id));
+    let aside = engine
+        .paths()
+        .network_aside(&format!("{REMOVING}{}", network.id));
     // Commit point: the network is gone.
     fs::rename(&place, &aside).map_err(|error| io_error("rename", &place, &error))?;
     Ok(aside)
@@ -72,8 +85,13 @@ pub(super) fn finish(engine: &Engine, aside: &Path) -> Result<()> {
         names::release(engine, names::NETWORK, &network.name, &network.id)?;
         ketch_network::remove_bridge(aside, &network).map_err(|error| network_error(&error))?;
     }
-    ketch_sys::fs::remove_tree(aside)
-        .map_err(|error| Error::caused(ErrorKind::Internal, format!("cannot remove {}", aside.display()), &error))
+    ketch_sys::fs::remove_tree(aside).map_err(|error| {
+        Error::caused(
+            ErrorKind::Internal,
+            format!("cannot remove {}", aside.display()),
+            &error,
+        )
+    })
 }
 
 fn in_use(network: &NetworkRecord, users: &[EndpointRecord]) -> Error {

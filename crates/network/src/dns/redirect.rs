@@ -51,7 +51,7 @@ fn bind(kind: SocketType) -> Result<(OwnedFd, u16), Errno> {
 }
 
 fn redirect(ports: [(Protocol, u16); 2]) -> Result<(), ketch_sys::netlink::Error> {
-    let mut firewall = Firewall::open()?;
+    let mut firewall = Firewall::open_in_container()?;
     let mut batch = Batch::new(TABLE, None);
     if firewall.has_table(TABLE)? {
         batch.delete_table();

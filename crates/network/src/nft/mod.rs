@@ -2,6 +2,7 @@
 //!
 //! Numbers are those of `linux/netfilter/nf_tables.h`; nf_tables has them in network order.
 
+mod kept;
 mod rule;
 mod set;
 
@@ -171,15 +172,32 @@ impl Batch {
 /// A conversation with nf_tables in one network namespace.
 #[derive(Debug)]
 pub(crate) struct Firewall {
-    socket: Socket,
+    /// None only while it is dropped.
+    socket: Option<Socket>,
+    /// Of whose rules the socket is kept when this is dropped.
+    namespace: Option<kept::Namespace>,
 }
 
 impl Firewall {
-    /// In the calling thread's network namespace.
+    /// In the calling thread's network namespace, which is the host's.
     pub(crate) fn open() -> Result<Self, netlink::Error> {
+        let (namespace, socket) = kept::take()?;
         Ok(Self {
-            socket: Socket::open(Protocol::Netfilter)?,
+            socket: Some(socket),
+            namespace,
         })
+    }
+
+    /// In the calling thread's network namespace, which may end: an open socket would not let it.
+    pub(crate) fn open_in_container() -> Result<Self, netlink::Error> {
+        Ok(Self {
+            socket: Some(Socket::open(Protocol::Netfilter)?),
+            namespace: None,
+        })
+    }
+
+    fn socket(&mut self) -> Result<&mut Socket, netlink::Error> {
+        self.socket.as_mut().ok_or(netlink::Error::Malformed)
     }
 
     /// Performs a transaction: all of it or nothing.
@@ -187,7 +205,7 @@ impl Firewall {
         batch
             .request
             .message(BATCH_END, 0, |m| m.raw(&header(0, SUBSYSTEM)));
-        self.socket.change(batch.request)
+        self.socket()?.change(batch.request)
     }
 
     /// Whether a table is there.
@@ -198,7 +216,7 @@ impl Firewall {
             m.text(1, table);
         });
         let mut found = false;
-        let asked = self.socket.ask(request, |_| {
+        let asked = self.socket()?.ask(request, |_| {
             found = true;
             Ok(())
         });
@@ -212,7 +230,7 @@ impl Firewall {
             m.raw(&header(IPV4, 0))
         });
         let mut generation = None;
-        self.socket.ask(request, |message| {
+        self.socket()?.ask(request, |message| {
             generation = message.attributes(4).get(1).and_then(|a| a.be32());
             Ok(())
         })?;
@@ -233,7 +251,7 @@ impl Firewall {
             set::write_elements(m, table, set, &element);
         });
         let mut found = false;
-        let asked = self.socket.ask(request, |_| {
+        let asked = self.socket()?.ask(request, |_| {
             found = true;
             Ok(())
         });
@@ -253,11 +271,19 @@ impl Firewall {
             m.text(2, set);
         });
         let mut found = Vec::new();
-        let asked = self.socket.ask(request, |message| {
+        let asked = self.socket()?.ask(request, |message| {
             found.extend(set::read_elements(&message));
             Ok(())
         });
         absent_is_fine(asked).map(|()| found)
+    }
+}
+
+impl Drop for Firewall {
+    fn drop(&mut self) {
+        if let (Some(namespace), Some(socket)) = (self.namespace, self.socket.take()) {
+            kept::put(namespace, socket);
+        }
     }
 }
 
