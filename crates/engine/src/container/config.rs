@@ -73,9 +73,13 @@ pub struct ContainerConfig {
     /// Where output goes.
     #[serde(default)]
     pub log: LogConfig,
-    /// Runs a build step: not in listings.
+    /// Runs a build step: not in listings, dies with its builder.
     #[serde(default)]
     pub hidden: bool,
+    /// Where `upper` and `work` of the writable layer are, if not in the container's own directory: a build step's
+    /// draft.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writable_dir: Option<std::path::PathBuf>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub other: Map<String, Value>,

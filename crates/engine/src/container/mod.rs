@@ -5,7 +5,7 @@
 
 pub mod attach;
 pub mod build_step;
-mod channel;
+pub mod channel;
 pub mod config;
 pub mod control;
 pub mod copy;
@@ -36,6 +36,7 @@ mod top;
 pub mod user;
 mod validate;
 mod wait;
+mod watch;
 
 pub use attach::{Attached, attach};
 pub use build_step::{StepOutput, StepRun, run_step};
@@ -59,4 +60,9 @@ pub use start::{StartOptions, start};
 pub use state::{ContainerState, ExitRecord, Status};
 pub use stop::{StopOptions, stop};
 pub use top::{Top, top};
+pub use channel::{Reached, reach};
 pub use wait::{WaitCondition, wait};
+pub use watch::Watch;
+
+#[cfg(test)]
+pub(crate) mod test_support;

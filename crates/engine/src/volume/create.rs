@@ -37,13 +37,18 @@ pub struct VolumeRequest {
 /// `Invalid` for a name that is none and for options that do not go together, `NotFound` for another driver,
 /// `Unsupported` for options of the local driver that this version does not know.
 pub fn create(engine: &Engine, request: VolumeRequest) -> Result<Volume> {
+    let anonymous = request.name.is_none();
+    create_for(engine, request, anonymous)
+}
+
+/// The same for a mount, whose anonymous volume has its name already.
+pub(crate) fn create_for(engine: &Engine, request: VolumeRequest, anonymous: bool) -> Result<Volume> {
     if !matches!(request.driver.as_str(), "" | DRIVER) {
         // Docker looks for a plugin of that name, and says so.
         return Err(Error::new(ErrorKind::NotFound, format!("plugin {:?} not found", request.driver))
             .hint("the only volume driver is local"));
     }
     check_options(&request.options)?;
-    let anonymous = request.name.is_none();
     let name = match request.name {
         Some(name) => name,
         None => names::draw_id()?.to_string(),

@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 
 use crate::{Engine, Error, ErrorKind, Result, record};
 
+pub(crate) use create::create_for;
 pub use create::{VolumeRequest, create};
 pub use list::{exists, inspect, list, load};
 pub use populate::populate;

@@ -17,11 +17,13 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use ketch_spec::Id;
 use ketch_spec::runtime::{Linux, LinuxDevice, LinuxNamespace, Mount, NamespaceKind, Root, Spec, VERSION};
 
-use super::config::{ContainerConfig, NamespaceMode, NetworkMode};
+use super::config::{ContainerConfig, NamespaceMode, NetworkMode, Security};
 use super::user::{self, ResolvedUser};
 use crate::{Engine, Result};
 
 pub use mounts::INIT_PATH;
+pub(crate) use mounts::ensure_source;
+pub(crate) use process::rlimit;
 pub use process::{exec_process, hostname};
 
 /// What the config leaves open, answered. Keep it until the container's init has started: paths in the specification
@@ -72,8 +74,8 @@ pub fn runtime_spec(
 ) -> Result<Spec> {
     let security = &config.security;
     let names = capabilities::of(security)?;
-    let unconfined = security.privileged || security.system_paths_unconfined;
-    let paths = |list: &[&str]| if unconfined { Vec::new() } else { list.iter().map(|&path| path.to_owned()).collect() };
+    let (masked, read_only) = hidden_paths(security);
+    let owned = |list: &[&str]| list.iter().map(|&path| path.to_owned()).collect();
     Ok(Spec {
         oci_version: VERSION.to_owned(),
         root: Some(Root { path: "rootfs".into(), readonly: security.read_only, ..Root::default() }),
@@ -94,8 +96,8 @@ pub fn runtime_spec(
             namespaces: prepared.namespaces.clone(),
             devices: prepared.devices.clone(),
             seccomp: seccomp::of(security, &names)?,
-            masked_paths: paths(MASKED_PATHS),
-            readonly_paths: paths(READ_ONLY_PATHS),
+            masked_paths: owned(masked),
+            readonly_paths: owned(read_only),
             ..Linux::default()
         }),
         ..Spec::default()
@@ -125,6 +127,11 @@ const MASKED_PATHS: &[&str] = &[
 
 /// Docker's list of paths that cannot be written.
 const READ_ONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Paths that show nothing, and paths that cannot be written.
+pub(crate) fn hidden_paths(security: &Security) -> (&'static [&'static str], &'static [&'static str]) {
+    if security.privileged || security.system_paths_unconfined { (&[], &[]) } else { (MASKED_PATHS, READ_ONLY_PATHS) }
+}
 
 /// In a network of its own a container may bind low ports and ping without capabilities, as Docker's may.
 fn sysctls(config: &ContainerConfig, namespaces: &[LinuxNamespace]) -> BTreeMap<String, String> {
