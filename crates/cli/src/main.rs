@@ -1,1 +1,89 @@
-fn main() {}
+//! The ketch program. One binary, several roles: the role is chosen here, before anything else happens.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::ExitCode;
+
+mod arguments;
+mod client_config;
+mod command;
+mod commands;
+mod context;
+mod create;
+mod detach_keys;
+mod failure;
+mod filter;
+mod format;
+mod help;
+mod init_role;
+mod moment;
+mod output;
+mod parse_error;
+mod prompt;
+mod pull_progress;
+mod report;
+mod session;
+mod table;
+mod terminal;
+mod text;
+
+/// The program's version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let program = words.next().unwrap_or_default();
+    let words: Vec<OsString> = words.collect();
+    let called_as = Path::new(&program).file_name().unwrap_or_default();
+    if words.first().is_some_and(|word| word == "monitor") {
+        return ketch_monitor::main(words.into_iter().skip(1));
+    }
+    if called_as == OsStr::new("docker-init") {
+        return init_role::main(&words);
+    }
+    if words.first().is_some_and(|word| word == "init") {
+        return init_role::main(&words[1..]);
+    }
+    let words = if called_as == OsStr::new("docker-compose") {
+        [OsString::from("compose")]
+            .into_iter()
+            .chain(words)
+            .collect()
+    } else {
+        words
+    };
+    ExitCode::from(command_line(&words).0)
+}
+
+/// The command line's role: finds the command, runs it, tells its failure.
+fn command_line(words: &[OsString]) -> failure::Exit {
+    let mut options = context::GlobalOptions::from_environment(|name| std::env::var_os(name));
+    let request = match arguments::read(words, &mut options) {
+        Ok(request) => request,
+        Err(failure) => return report::early(&failure),
+    };
+    let printed = match request {
+        arguments::Request::Command {
+            command,
+            invocation,
+            words,
+        } => {
+            let debug = options.debug;
+            let context = context::Context::new(invocation, options);
+            return match command.invoke(&context, words) {
+                Ok(exit) => exit,
+                Err(failure) => report::failure(&failure, command, context.invocation(), debug),
+            };
+        }
+        arguments::Request::Page(page) => output::print(&page),
+        arguments::Request::Version => output::print_line(&commands::system::version_line()),
+        arguments::Request::Nothing => {
+            output::warn(help::top().trim_end());
+            Ok(())
+        }
+    };
+    match printed {
+        Ok(()) => failure::Exit::SUCCESS,
+        Err(failure) => report::early(&failure),
+    }
+}

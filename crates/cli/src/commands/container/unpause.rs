@@ -1,0 +1,26 @@
+//! `ketch unpause`.
+
+use ketch_engine::container;
+
+use crate::command::{Arity, Command, Outcome, Verb};
+use crate::context::Context;
+
+/// The command.
+pub const COMMAND: Command = Command {
+    names: &["container unpause", "unpause"],
+    usage: "CONTAINER [CONTAINER...]",
+    about: "Unpause all processes within one or more containers",
+    arity: Arity::AtLeast(1),
+    ..Command::of::<Args>()
+};
+
+#[derive(clap::Args)]
+struct Args {}
+
+impl Verb for Args {
+    fn run(self, context: &Context, operands: Vec<String>) -> Outcome {
+        super::each(context, &operands, |engine, name| {
+            container::unpause(engine, name).map(drop)
+        })
+    }
+}

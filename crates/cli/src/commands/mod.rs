@@ -1,0 +1,96 @@
+//! The table of all commands. One file a command; a command file has its flags, one or two engine calls, and what
+//! it prints.
+
+use crate::command::Command;
+
+pub mod container;
+pub mod image;
+pub mod network;
+pub mod system;
+pub mod volume;
+
+/// Groups of commands, with what each is for.
+pub const GROUPS: [(&str, &str); 6] = [
+    ("builder", "Manage builds"),
+    ("container", "Manage containers"),
+    ("image", "Manage images"),
+    ("network", "Manage networks"),
+    ("system", "Manage the engine"),
+    ("volume", "Manage volumes"),
+];
+
+/// Docker's commands that this version does not have.
+pub const REFUSED: [&str; 17] = [
+    "bake",
+    "buildx",
+    "checkpoint",
+    "config",
+    "context",
+    "login",
+    "logout",
+    "manifest",
+    "node",
+    "plugin",
+    "scout",
+    "search",
+    "secret",
+    "service",
+    "stack",
+    "swarm",
+    "trust",
+];
+
+/// Every command.
+pub fn all() -> impl Iterator<Item = &'static Command> {
+    [
+        container::COMMANDS,
+        image::COMMANDS,
+        volume::COMMANDS,
+        network::COMMANDS,
+        system::COMMANDS,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+}
+
+/// The command with the name `words`: `["container", "ls"]`.
+pub fn find(words: &[&str]) -> Option<&'static Command> {
+    all().find(|command| {
+        command
+            .names
+            .iter()
+            .any(|name| name.split(' ').eq(words.iter().copied()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_groups_are_known() {
+        let mut seen = BTreeSet::new();
+        for command in all() {
+            assert!(!command.names.is_empty() && !command.about.is_empty());
+            for name in command.names {
+                assert!(seen.insert(*name), "{name} twice");
+                if let Some((group, _)) = name.split_once(' ') {
+                    assert!(
+                        GROUPS.iter().any(|(known, _)| *known == group) || group == "compose",
+                        "{name}"
+                    );
+                }
+            }
+        }
+        assert!(REFUSED.iter().all(|name| find(&[name]).is_none()));
+    }
+
+    #[test]
+    fn every_parser_is_sound() {
+        for command in all() {
+            command.parser().debug_assert();
+        }
+    }
+}

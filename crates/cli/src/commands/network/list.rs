@@ -1,0 +1,134 @@
+//! `ketch network ls`.
+
+use ketch_engine::network;
+use regex_lite::Regex;
+
+use crate::command::{Command, Outcome, Verb};
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::filter::{Filter, Filters};
+use crate::format::{Listing, Row};
+use crate::{output, text};
+
+/// The command.
+pub const COMMAND: Command = Command {
+    names: &["network ls", "network list"],
+    usage: "[OPTIONS]",
+    about: "List networks",
+    ..Command::of::<Args>()
+};
+
+#[derive(clap::Args)]
+struct Args {
+    /// Provide filter values (e.g. "driver=bridge")
+    #[arg(short, long, value_name = "filter")]
+    filter: Vec<Filter>,
+    /// Format output: 'table', 'table TEMPLATE', 'json', or a Go template
+    #[arg(long, value_name = "string")]
+    format: Option<String>,
+    /// Do not truncate the output
+    #[arg(long)]
+    no_trunc: bool,
+    /// Only display network IDs
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+const LISTING: Listing<'static> = Listing {
+    headers: &[
+        ("ID", "NETWORK ID"),
+        ("Name", "NAME"),
+        ("Driver", "DRIVER"),
+        ("Scope", "SCOPE"),
+        ("IPv4", "IPV4"),
+        ("IPv6", "IPV6"),
+        ("Internal", "INTERNAL"),
+        ("Labels", "LABELS"),
+        ("CreatedAt", "CREATED AT"),
+    ],
+    table: r"{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}",
+    quiet: "{{.ID}}",
+    raw: r"network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n",
+};
+
+impl Verb for Args {
+    fn run(self, context: &Context, _: Vec<String>) -> Outcome {
+        let keys = ["driver", "id", "label", "name", "scope", "type", "dangling"];
+        let filters = Filters::new(self.filter, &keys)?;
+        let engine = context.engine()?;
+        let dangling = filters.boolean("dangling")?;
+        if let Some(kind) = filters
+            .values("type")
+            .iter()
+            .find(|kind| !matches!(kind.as_str(), "builtin" | "custom"))
+        {
+            return Err(Failure::usage(format!("invalid filter 'type={kind}'")));
+        }
+        let names = filters
+            .values("name")
+            .iter()
+            .map(|text| {
+                Regex::new(text)
+                    .map_err(|_| Failure::usage(format!("invalid filter 'name={text}'")))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut shown = Vec::new();
+        for record in network::list(engine)? {
+            let kind = if network::is_predefined(&record) {
+                "builtin"
+            } else {
+                "custom"
+            };
+            let matches = filters.any("driver", |driver| driver == record.driver)
+                && filters.any("id", |id| record.id.as_str().starts_with(id))
+                && filters.any("scope", |scope| scope == "local")
+                && filters.any("type", |wanted| wanted == kind)
+                && filters.labels(&record.labels)
+                && (names.is_empty() || names.iter().any(|name| name.is_match(&record.name)));
+            if !matches {
+                continue;
+            }
+            if let Some(wanted) = dangling {
+                let unused = kind == "custom" && network::endpoints(engine, &record)?.is_empty();
+                if unused != wanted {
+                    continue;
+                }
+            }
+            shown.push(record);
+        }
+        shown.sort_by(|a, b| a.name.cmp(&b.name));
+        let truncate = !self.no_trunc;
+        let rows: Vec<Row> = shown
+            .iter()
+            .map(|record| {
+                Row::new()
+                    .with(
+                        "ID",
+                        if truncate {
+                            record.id.short()
+                        } else {
+                            record.id.as_str()
+                        },
+                    )
+                    .with("Name", record.name.as_str())
+                    .with("Driver", record.driver.as_str())
+                    .with("Scope", "local")
+                    .with("IPv4", (!record.subnets.is_empty()).to_string())
+                    .with("IPv6", "false")
+                    .with("Internal", record.internal.to_string())
+                    .with_labels(&record.labels)
+                    .with("CreatedAt", text::go_time(record.created))
+            })
+            .collect();
+        let format = match self.format {
+            Some(format) => format,
+            None => context
+                .config()?
+                .networks_format
+                .clone()
+                .unwrap_or_default(),
+        };
+        output::print(&LISTING.render(&rows, &format, self.quiet)?)?;
+        Ok(Exit::SUCCESS)
+    }
+}

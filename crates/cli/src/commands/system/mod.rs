@@ -1,0 +1,20 @@
+//! Commands on the engine as a whole, and on objects of any kind.
+
+use crate::command::Command;
+
+mod df;
+mod info;
+pub mod inspect;
+mod prune;
+mod version;
+
+pub use version::version_line;
+
+/// All of them.
+pub const COMMANDS: &[&Command] = &[
+    &df::COMMAND,
+    &info::COMMAND,
+    &inspect::COMMAND,
+    &prune::COMMAND,
+    &version::COMMAND,
+];
