@@ -64,26 +64,6 @@ pub fn rename_endpoint(network_dir: &Path, container: &Id, name: &str) -> Result
     write_record(network_dir, &record)
 }
 
-/// Removes the endpoints of containers that `is_alive` denies, and addresses without an endpoint.
-///
-/// # Errors
-/// [`Error::Io`] and [`Error::Record`].
-pub fn sweep_claims(
-    network_dir: &Path,
-    is_alive: impl Fn(&Id) -> bool,
-) -> Result<Vec<EndpointRecord>> {
-    let lock = NetworkLock::take(network_dir)?;
-    let mut swept = Vec::new();
-    for record in endpoints(network_dir)? {
-        if !is_alive(&record.container) {
-            release(&lock, network_dir, &record.container)?;
-            swept.push(record);
-        }
-    }
-    taken_addresses(network_dir)?;
-    Ok(swept)
-}
-
 /// Claims a place for a container; what it had before is given up first. Called with the network's lock.
 pub(crate) fn claim(
     lock: &NetworkLock,

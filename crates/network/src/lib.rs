@@ -32,7 +32,7 @@ mod subnet;
 
 pub use attach::{AttachOptions, attach, detach, loopback_up};
 pub use bridge::{RetiredBridge, join, leave, remove_bridge, sweep_retired};
-pub use claim::{endpoint, endpoints, rename_endpoint, sweep_claims};
+pub use claim::{endpoint, endpoints, rename_endpoint};
 pub use error::{Error, Result};
 pub use pool::{choose_subnet, used_by_host};
 pub use publish::{PublishRequest, Published, publish, unpublish};

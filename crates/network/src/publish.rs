@@ -43,14 +43,7 @@ pub struct Published {
     /// The mappings with their host ports.
     pub mappings: Vec<PortMapping>,
     /// Sockets that hold the ports. Nothing is ever read from them.
-    guards: Vec<OwnedFd>,
-}
-
-impl Published {
-    /// How many descriptors hold ports.
-    pub fn descriptors(&self) -> usize {
-        self.guards.len()
-    }
+    _guards: Vec<OwnedFd>,
 }
 
 /// Publishes ports: reachable on the host's addresses from outside, from the host and from containers, and on
@@ -62,7 +55,7 @@ impl Published {
 pub fn publish(request: &PublishRequest<'_>) -> Result<Published> {
     let mut published = Published {
         mappings: Vec::new(),
-        guards: Vec::new(),
+        _guards: Vec::new(),
     };
     let mut elements = [(PUBLISHED, Vec::new()), (PUBLISHED_AT, Vec::new())];
     if request.mappings.is_empty() {
@@ -71,7 +64,7 @@ pub fn publish(request: &PublishRequest<'_>) -> Result<Published> {
     for mapping in request.mappings {
         let host = host_address(request, mapping)?;
         let (guard, port) = hold(request, mapping, host)?;
-        published.guards.extend(guard);
+        published._guards.extend(guard);
         let protocol = mapping.container.protocol;
         let (set, key) = if host.is_unspecified() {
             (0, Key::port(protocol, port))

@@ -12,6 +12,8 @@ mod list;
 mod predefined;
 mod prune;
 mod remove;
+#[cfg(test)]
+mod tests;
 
 use ketch_network::{EndpointRecord, NetworkRecord};
 use ketch_spec::Id;

@@ -7,7 +7,7 @@ use ketch_network::{EndpointRecord, NetworkRecord};
 
 use super::{REMOVING, io_error, is_predefined, lock_all, network_error, resolve};
 use crate::event::{self, Event};
-use crate::lock::LeafLock;
+use crate::lock::{LeafLock, OwnerLock};
 use crate::{Engine, Error, ErrorKind, Result, container, names, record};
 
 /// Removes a network that no running container is in.
@@ -36,20 +36,22 @@ pub fn remove(engine: &Engine, wanted: &str) -> Result<()> {
     finish(engine, &aside)
 }
 
-/// Recovers containers whose monitors were lost, so that what they hold is free.
+/// Frees the places of containers that do not run: recovers those whose monitors were lost.
 fn recover_users(engine: &Engine, network: &NetworkRecord) -> Result<()> {
     let dir = engine.paths().network_dir(&network.id);
     for endpoint in super::endpoints(engine, network)? {
+        let lock = engine.paths().owner_lock(&endpoint.container);
         match container::load(engine, &endpoint.container) {
-            // Recovered now, if its monitor was lost; otherwise it holds its place rightly.
+            // It runs, or a verb or its monitor is at work and may be about to leave.
+            Ok((_, state)) if container::load::is_live(state.status) => continue,
+            Ok(_) if OwnerLock::is_held(&lock)? => continue,
             Ok(_) => {}
-            Err(error) if error.kind == ErrorKind::NotFound => {
-                let left = ketch_network::leave(&dir, network, &endpoint.container);
-                if let Some(bridge) = left.map_err(|error| network_error(&error))? {
-                    bridge.delete().map_err(|error| network_error(&error))?;
-                }
-            }
+            Err(error) if error.kind == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
+        }
+        let left = ketch_network::leave(&dir, network, &endpoint.container);
+        if let Some(bridge) = left.map_err(|error| network_error(&error))? {
+            bridge.delete().map_err(|error| network_error(&error))?;
         }
     }
     Ok(())
