@@ -12,19 +12,23 @@
 //! 12. the state record says running: **commit point**
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use ketch_engine::container::config::{ContainerConfig, NetworkMode};
-use ketch_engine::container::files::{self, Addresses};
-use ketch_engine::container::state::{ContainerState, ExitRecord, Status};
+use ketch_engine::container::files;
+use ketch_engine::container::state::{ExitRecord, Status};
 use ketch_engine::container::{root, spec};
 use ketch_engine::event::Event;
 use ketch_engine::network::network_error;
 use ketch_engine::{Engine, Error, ErrorKind};
 use ketch_network::{Published, RetiredBridge};
+use ketch_runtime::cgroup::Cgroup;
+use ketch_runtime::seccomp::{self, Program};
 use ketch_runtime::{Container, CreateOptions, Rootfs, Stdio, WindowSize};
 use ketch_spec::port::PortMapping;
+use ketch_spec::runtime::Spec;
+use rustix::process::Signal;
 
 use crate::health::Health;
 use crate::log::Log;
@@ -33,6 +37,9 @@ use crate::networks::{self, Joined, Names};
 use crate::oom::Kills;
 use crate::process_streams::{self, ProcessStreams, Wiring};
 use crate::run::Run;
+
+/// How long the last processes of a run may take to leave its cgroup.
+const CGROUP_LIMIT: Duration = Duration::from_secs(10);
 
 /// A start that failed.
 #[derive(Debug)]
@@ -86,6 +93,8 @@ pub fn runtime_error(error: &ketch_runtime::Error) -> Error {
 pub struct Made {
     /// Places in networks.
     pub joined: Vec<Joined>,
+    cgroup: Option<Cgroup>,
+    filter: Option<Program>,
     container: Option<Container>,
     published: Option<Published>,
     names: Option<Names>,
@@ -97,19 +106,62 @@ impl Made {
         self.container.as_ref().expect("a run has a container until it is undone")
     }
 
+    /// The same, to be changed.
+    pub fn container_mut(&mut self) -> &mut Container {
+        self.container.as_mut().expect("a run has a container until it is undone")
+    }
+
+    /// The container's cgroup. There from step 7 to the undo.
+    pub fn cgroup(&self) -> &Cgroup {
+        self.cgroup.as_ref().expect("a run has a cgroup until it is undone")
+    }
+
+    /// The system call filter, if there is one.
+    pub fn filter(&self) -> Option<&Program> {
+        self.filter.as_ref()
+    }
+
+    fn create(
+        &mut self,
+        engine: &Engine,
+        config: &ContainerConfig,
+        spec: &Spec,
+        root: BorrowedFd<'_>,
+        stdio: Stdio,
+    ) -> Result<(), ketch_runtime::Error> {
+        let linux = spec.linux.as_ref();
+        let resources = linux.and_then(|linux| linux.resources.clone()).unwrap_or_default();
+        self.cgroup = Some(Cgroup::create(&spec::cgroup_path(&config.id), &resources)?);
+        // Kept for exec sessions, which go through the same filter.
+        self.filter = linux.and_then(|linux| linux.seccomp.as_ref()).map(seccomp::compile).transpose()?;
+        self.container = Some(ketch_runtime::create(CreateOptions {
+            spec,
+            rootfs: Rootfs::Detached(root),
+            bundle: &engine.paths().bundle(&config.id),
+            cgroup: self.cgroup.as_ref(),
+            stdio,
+            preserve_fds: 0,
+            seccomp: self.filter.as_ref(),
+        })?);
+        Ok(())
+    }
+
+    /// The container's own network namespace, if it has one.
+    fn own_netns(&self, config: &ContainerConfig) -> Result<Option<OwnedFd>, ketch_runtime::Error> {
+        match config.network.mode {
+            NetworkMode::Bridge | NetworkMode::None => self.container().network_namespace().map(Some),
+            NetworkMode::Host | NetworkMode::Container(_) => Ok(None),
+        }
+    }
+
     /// Its ports as they are published.
     pub fn ports(&self) -> Vec<PortMapping> {
         self.published.as_ref().map(|published| published.mappings.clone()).unwrap_or_default()
     }
 
     /// The name server, if the container is in a network that has names.
-    pub fn names(&mut self) -> Option<&mut Names> {
-        self.names.as_mut()
-    }
-
-    /// Sockets of the name server.
-    pub fn name_sockets(&self) -> Vec<BorrowedFd<'_>> {
-        self.names.as_ref().map(Names::sockets).unwrap_or_default()
+    pub fn names(&self) -> Option<&Names> {
+        self.names.as_ref()
     }
 
     /// Publishes the ports anew: the address they lead to may be another one now.
@@ -124,44 +176,72 @@ impl Made {
         Ok(())
     }
 
+    /// Answers what containers' names were asked for. A server that fails is closed: the container then asks in vain, as
+    /// it would with a loop that turns on a broken descriptor.
+    ///
+    /// # Errors
+    /// Why it failed.
+    pub fn answer_names(&mut self) -> Result<(), Error> {
+        let result = self.names.as_mut().map_or(Ok(()), Names::answer);
+        if result.is_err() {
+            self.names = None;
+        }
+        result
+    }
+
     /// Starts the name server, or tells it of the networks there are now.
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn renew_names(&mut self, engine: &Engine, config: &ContainerConfig) -> Result<(), Error> {
+    pub fn renew_names(&mut self, config: &ContainerConfig) -> Result<(), Error> {
         if let Some(names) = &mut self.names {
-            names.set_networks(&self.joined);
+            names.set_networks(config, &self.joined);
             return Ok(());
         }
-        let netns = self.container().netns().map_err(|error| runtime_error(&error))?;
-        self.names = Names::serve(engine, config, &self.joined, netns.as_fd())?;
+        let netns = self.container().network_namespace().map_err(|error| runtime_error(&error))?;
+        self.names = Names::serve(config, &self.joined, netns.as_fd())?;
         Ok(())
     }
 
-    /// Takes everything apart in reverse order; goes on after errors and gives all of them, with the bridges that
-    /// nobody uses any more.
-    pub fn undo(mut self, config: &ContainerConfig, state: &ContainerState) -> (Vec<Error>, Vec<RetiredBridge>) {
-        let mut errors = Vec::new();
-        let mut retired = Vec::new();
+    /// Takes everything apart in reverse order, and goes on after errors.
+    pub fn undo(mut self, config: &ContainerConfig) -> Remains {
+        let mut remains = Remains::default();
         drop(self.names.take());
         if self.published.take().is_some()
             && let Err(error) = ketch_network::unpublish(&config.id)
         {
-            errors.push(network_error(&error));
+            remains.errors.push(network_error(&error));
         }
-        if let Some(container) = self.container.take() {
-            if let Err(error) = container.destroy() {
-                errors.push(runtime_error(&error));
-            }
+        if let Some(mut container) = self.container.take() {
+            // Of a start that failed it may still be there.
+            let _ = container.kill(Signal::KILL.as_raw());
+            let _ = container.wait();
+            remains.container = Some(container);
+        }
+        if let Some(cgroup) = self.cgroup.take()
+            && let Err(error) = cgroup.remove(CGROUP_LIMIT)
+        {
+            remains.errors.push(runtime_error(&error));
         }
         for joined in self.joined.iter().rev() {
             match networks::leave(config, joined) {
-                Ok(bridge) => retired.extend(bridge),
-                Err(error) => errors.push(error),
+                Ok(bridge) => remains.retired.extend(bridge),
+                Err(error) => remains.errors.push(error),
             }
         }
-        (errors, retired)
+        remains
     }
+}
+
+/// What is left of a run that was undone.
+#[derive(Default)]
+pub struct Remains {
+    /// What could not be undone.
+    pub errors: Vec<Error>,
+    /// Bridges that nobody uses any more.
+    pub retired: Vec<RetiredBridge>,
+    /// The ended container; its mounts go when it is dropped.
+    pub container: Option<Container>,
 }
 
 impl Monitor {
@@ -190,9 +270,9 @@ impl Monitor {
                 Ok(())
             }
             Err(mut failure) => {
-                let (errors, retired) = made.undo(&self.config, &self.state);
-                self.retired.extend(retired);
-                for error in errors {
+                let remains = made.undo(&self.config);
+                self.retired.extend(remains.retired);
+                for error in remains.errors {
                     failure.error = failure.error.hint(format!("not all of the start could be undone: {error}"));
                 }
                 Err(failure)
@@ -215,22 +295,17 @@ impl Monitor {
         // 6. log, pipes
         let log = open_log(engine, config)?;
         let (mut streams, stdio) = stdio(config, self.size)?;
-        // 7. clone
+        // 7. cgroup and clone
         let spec = runtime_spec(engine, config, &prepared, self.size)?;
-        let options = CreateOptions {
-            id: self.id.as_str(),
-            spec: &spec,
-            rootfs: Rootfs::Detached(root.as_fd()),
-            stdio,
-        };
-        let container = made.container.insert(ketch_runtime::create(options)?);
+        made.create(engine, config, &spec, root.as_fd(), stdio)?;
         // 8. links, 9. ports, 10. names
-        if let Some(netns) = own_netns(config, container)? {
+        if let Some(netns) = made.own_netns(config)? {
             networks::attach_all(&made.joined, netns.as_fd())?;
             made.published = networks::publish(config, &made.joined)?;
-            made.names = Names::serve(engine, config, &made.joined, netns.as_fd())?;
+            made.names = Names::serve(config, &made.joined, netns.as_fd())?;
         }
         // 11. execve
+        let container = made.container_mut();
         container.start()?;
         if let Some(console) = container.take_console() {
             streams.set_console(console).map_err(|errno| internal("cannot use the terminal", &errno))?;
@@ -291,21 +366,13 @@ fn runtime_spec(
     config: &ContainerConfig,
     prepared: &spec::Prepared,
     size: Option<(u16, u16)>,
-) -> Result<ketch_spec::runtime::Spec, Error> {
+) -> Result<Spec, Error> {
     let mut spec = spec::runtime_spec(engine, config, prepared, size)?;
     if let Some(process) = &mut spec.process {
         // The monitor protects itself from the out-of-memory killer; that must not be inherited.
         process.oom_score_adj.get_or_insert(0);
     }
     Ok(spec)
-}
-
-/// The container's own network namespace, if it has one.
-fn own_netns(config: &ContainerConfig, container: &Container) -> Result<Option<OwnedFd>, StartFailure> {
-    match config.network.mode {
-        NetworkMode::Bridge | NetworkMode::None => Ok(Some(container.netns()?)),
-        NetworkMode::Host | NetworkMode::Container(_) => Ok(None),
-    }
 }
 
 fn internal(message: &str, error: &(dyn std::error::Error + 'static)) -> Error {

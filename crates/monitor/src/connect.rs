@@ -50,7 +50,7 @@ impl Monitor {
 
     fn link_and_record(&mut self, joined: &Joined, endpoint: EndpointConfig) -> Result<()> {
         let Some(run) = self.run.as_ref() else { return Ok(()) };
-        let netns = run.made.container().netns().map_err(|error| internal("cannot enter the container's network", &error))?;
+        let netns = run.made.container().network_namespace().map_err(|error| internal("cannot enter the container's network", &error))?;
         let outward = |joined: &Joined| joined.endpoint.gateway.is_some();
         let options = AttachOptions {
             interface: &joined.interface,
@@ -90,7 +90,7 @@ impl Monitor {
         let (engine, config) = (&self.engine, &self.config);
         let Some(run) = self.run.as_mut() else { return Ok(()) };
         run.made.renew_ports(config)?;
-        run.made.renew_names(engine, config)?;
+        run.made.renew_names(config)?;
         files::write(engine, config, &networks::addresses(&run.made.joined))?;
         self.state.endpoints = networks::states(&run.made.joined);
         self.state.ports = run.made.ports();

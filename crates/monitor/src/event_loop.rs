@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use ketch_engine::{Error, ErrorKind, Result};
-use ketch_sys::poll::reap;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -111,8 +110,8 @@ impl Monitor {
         if let Some(descriptor) = run.kills.descriptor() {
             wanted.add(Source::OutOfMemory, descriptor, PollFlags::IN);
         }
-        for descriptor in run.made.name_sockets() {
-            wanted.add(Source::Names, descriptor, PollFlags::IN);
+        if let Some(names) = run.made.names() {
+            wanted.add(Source::Names, names.descriptor(), PollFlags::IN);
         }
         wanted
     }
@@ -174,6 +173,13 @@ impl Monitor {
         output
     }
 
+    fn answer_names(&mut self) {
+        let answered = self.run.as_mut().map_or(Ok(()), |run| run.made.answer_names());
+        if let Err(error) = answered {
+            self.note(&error);
+        }
+    }
+
     fn own_signals(&mut self) {
         use rustix::process::Signal;
         while let Ok(Some(signal)) = self.signals.read() {
@@ -221,16 +227,16 @@ impl Monitor {
 
     fn init_ready(&mut self) {
         let Some(run) = self.run.as_mut() else { return };
-        // ECHILD cannot be: init is our child, and nobody else collects it.
-        if let Ok(Some(ending)) = reap(run.made.container().pidfd()) {
-            run.ended = Some(ending);
+        // An error cannot be: init is our child, and nobody else collects it.
+        if let Ok(Some(exit)) = run.made.container_mut().try_wait() {
+            run.ended = Some(exit);
         }
     }
 
     fn session_ready(&mut self, id: u64) {
         let Some(session) = self.run.as_mut().and_then(|run| run.session(id)) else { return };
-        if let Ok(Some(ending)) = reap(session.pidfd()) {
-            self.session_ended(id, &exit_record(ending, Timestamp::now()));
+        if let Ok(Some(exit)) = session.process.try_wait() {
+            self.session_ended(id, &exit_record(exit, Timestamp::now()));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Exec sessions of a run: begin and end. Health checks are sessions too.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -9,6 +9,7 @@ use ketch_engine::container::state::ExitRecord;
 use ketch_engine::container::{spec, user};
 use ketch_engine::event::Event;
 use ketch_engine::{Error, ErrorKind, Result};
+use ketch_runtime::{ExecOptions, Stdio, WindowSize};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 
@@ -33,7 +34,7 @@ impl Monitor {
             (false, detach) => Wiring::Pipes { stdin: config.stdin && !detach, output: !detach },
         };
         let event = Event::now("container", &format!("exec_start: {words}"), self.id.as_str());
-        let session = self.spawn(config, streams, Purpose::Command { words })?;
+        let session = self.spawn(config, streams, Purpose::Command)?;
         self.publish(event);
         Ok(session)
     }
@@ -52,14 +53,22 @@ impl Monitor {
         let own_user = config.user.is_none();
         let name = config.user.as_deref().unwrap_or(&self.config.process.user);
         let groups: &[String] = if own_user { &self.config.process.groups } else { &[] };
-        let user = user::resolve(std::os::fd::AsFd::as_fd(&root), name, groups)?;
+        let user = user::resolve(root.as_fd(), name, groups)?;
         let process = spec::exec_process(&self.config, config, &user)?;
         let (mut streams, ends) = process_streams::make(wiring).map_err(failed)?;
         let stdio = match ends {
-            Some(ends) => ketch_runtime::Stdio::Files { stdin: ends.stdin, stdout: ends.stdout, stderr: ends.stderr },
-            None => ketch_runtime::Stdio::Terminal,
+            Some(ends) => Stdio::Files { stdin: ends.stdin, stdout: ends.stdout, stderr: ends.stderr },
+            None => Stdio::Terminal { size: config.size.map(|(rows, columns)| WindowSize { rows, columns }) },
         };
-        let mut process = run.made.container().exec(&process, stdio, config.privileged).map_err(|error| runtime_error(&error))?;
+        let options = ExecOptions {
+            target: run.made.container().pidfd(),
+            process: &process,
+            cgroup: Some(run.made.cgroup()),
+            stdio,
+            preserve_fds: 0,
+            seccomp: run.made.filter().filter(|_| !config.privileged),
+        };
+        let mut process = ketch_runtime::exec(options).map_err(|error| runtime_error(&error))?;
         if let Some(console) = process.take_console() {
             streams.set_console(console).map_err(failed)?;
         }
@@ -82,7 +91,7 @@ impl Monitor {
         let Some(at) = run.sessions.iter().position(|session| session.id == id) else { return };
         match run.sessions.swap_remove(at).purpose {
             Purpose::Probe { output } => self.probe_ended(exit.code, &output),
-            Purpose::Command { .. } => {
+            Purpose::Command => {
                 let event = Event::now("container", "exec_die", self.id.as_str());
                 self.publish(event.with("exitCode", exit.code.to_string()));
             }
@@ -99,8 +108,8 @@ impl Monitor {
             Action::Abandon => {
                 // Its end is of no interest any more: the verdict is out. It is collected when it comes.
                 if let Some(probe) = run.sessions.iter_mut().find(|session| session.is_probe()) {
-                    let _ = ketch_sys::poll::send_signal(probe.pidfd(), Signal::KILL.as_raw());
-                    probe.purpose = Purpose::Command { words: String::new() };
+                    let _ = probe.process.kill(Signal::KILL.as_raw());
+                    probe.purpose = Purpose::Command;
                 }
                 let changed = run.health.as_mut().is_some_and(|health| health.timed_out(now, Timestamp::now()));
                 self.record_health(changed);

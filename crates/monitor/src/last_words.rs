@@ -6,6 +6,7 @@ use ketch_engine::container::state::ExitRecord;
 use ketch_engine::container::stream::Frame;
 use ketch_engine::{Error, ErrorKind, Result};
 use ketch_network::RetiredBridge;
+use ketch_runtime::Container;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
@@ -18,17 +19,26 @@ pub fn tell_exit(control: &mut Control, exit: &ExitRecord) {
     control.reply_waiting(Awaited::Exit, &Reply::Exited(exit.clone()));
 }
 
+/// What takes time to take down, and nobody waits for.
+#[derive(Default)]
+pub struct Leftovers {
+    /// The last run's mount namespace.
+    pub mounts: Option<Container>,
+    /// Bridges of networks that nobody is in.
+    pub bridges: Vec<RetiredBridge>,
+}
+
 /// Connections that have not got everything that is for them.
 pub struct LastWords {
     clients: Vec<Client>,
-    retired: Vec<RetiredBridge>,
+    leftovers: Leftovers,
 }
 
 impl LastWords {
     /// Tells all `clients` how it ended. `exit` is None for a start that failed, `removal` for a container that stays.
     pub fn new(
         mut clients: Vec<Client>,
-        retired: Vec<RetiredBridge>,
+        leftovers: Leftovers,
         exit: Option<ExitRecord>,
         removal: Option<Result<()>>,
     ) -> Self {
@@ -55,12 +65,13 @@ impl LastWords {
             };
             client.reply_and_leave(&reply);
         }
-        Self { clients, retired }
+        Self { clients, leftovers }
     }
 
     /// Waits until every client has got what is for it, or has left; before that, does what nobody waits for.
     pub fn linger(mut self) {
-        for bridge in self.retired.drain(..) {
+        drop(self.leftovers.mounts.take());
+        for bridge in self.leftovers.bridges.drain(..) {
             // What fails is swept up with the next one.
             let _ = bridge.delete();
         }
@@ -116,7 +127,7 @@ mod tests {
         for _ in 0..20 {
             attached.send_output(Stream::Stdout, &chunk);
         }
-        let words = LastWords::new(vec![attached], Vec::new(), Some(exit()), None);
+        let words = LastWords::new(vec![attached], Leftovers::default(), Some(exit()), None);
         let lingering = std::thread::spawn(|| words.linger());
         let mut theirs = BufReader::new(theirs);
         let mut bytes = 0;
@@ -137,7 +148,7 @@ mod tests {
         for _ in 0..20 {
             attached.send_output(Stream::Stdout, &[0; 60_000]);
         }
-        let lingering = std::thread::spawn(|| LastWords::new(vec![attached], Vec::new(), None, None).linger());
+        let lingering = std::thread::spawn(|| LastWords::new(vec![attached], Leftovers::default(), None, None).linger());
         drop(theirs);
         lingering.join().expect("ends by itself");
     }
@@ -153,7 +164,7 @@ mod tests {
         ];
         for (awaited, exit, removal, expected) in cases {
             let (waiting, theirs) = client(Role::Waiting(awaited));
-            LastWords::new(vec![waiting], Vec::new(), exit, removal).linger();
+            LastWords::new(vec![waiting], Leftovers::default(), exit, removal).linger();
             let mut line = String::new();
             BufReader::new(theirs).read_line(&mut line).expect("read");
             assert!(line.contains(expected), "{line}");

@@ -1,6 +1,6 @@
 //! The log of a container, in Docker's json-file format: one JSON object a line, because other tools tail these files.
 //!
-//! A message is a line of output with its newline. A line longer than [`MAX_MESSAGE_BYTES`] becomes several messages,
+//! A message is a line of output with its newline. A line longer than [`log_line::MAX_MESSAGE_BYTES`] becomes several messages,
 //! all but the last without a newline; an unfinished line waits for the rest of it, or for the end of the stream.
 //! Writing never blocks the container for ever and never stops it: what cannot be written is counted, and the log
 //! itself says how much is missing as soon as it can be written again.
@@ -16,7 +16,7 @@ use ketch_engine::container::config::LogConfig;
 
 use crate::log_line::{self, LineSplitter};
 
-pub use crate::log_line::{MAX_MESSAGE_BYTES, Stream};
+pub use crate::log_line::Stream;
 
 /// Bytes gathered before a write.
 const WRITE_BYTES: usize = 32 * 1024;

@@ -21,6 +21,7 @@ use ketch_engine::event::{self, Event};
 use ketch_engine::lock::OwnerLock;
 use ketch_engine::{Engine, EngineOptions, Error, ErrorKind, Result, container, record};
 use ketch_network::RetiredBridge;
+use ketch_runtime::Container;
 use ketch_spec::Id;
 use ketch_sys::poll::SignalFd;
 use rustix::process::Signal;
@@ -28,7 +29,7 @@ use rustix::process::Signal;
 use crate::arguments::Arguments;
 use crate::bring_up::StartFailure;
 use crate::control::Control;
-use crate::last_words::{self, LastWords};
+use crate::last_words::{self, LastWords, Leftovers};
 use crate::leave;
 use crate::restart::{Restarts, Verdict};
 use crate::run::Run;
@@ -70,6 +71,8 @@ pub struct Monitor {
     pub size: Option<(u16, u16)>,
     /// Bridges of networks that nobody is in any more: deleting them takes tens of milliseconds.
     pub retired: Vec<RetiredBridge>,
+    /// The mounts of the last run, if they are to be taken down after everything else.
+    pub mounts: Option<Container>,
     /// For reads; one for all of them.
     pub buffer: Vec<u8>,
     restarts: Restarts,
@@ -111,6 +114,7 @@ impl Monitor {
             removal: None,
             size: arguments.size,
             retired: Vec::new(),
+            mounts: None,
             buffer: vec![0; 16 * 1024],
             chores_at: None,
             lock,
@@ -181,7 +185,7 @@ impl Monitor {
             self.delete_retired();
             ketch_sys::poll::release_free_memory();
             if let Some(run) = self.run.as_mut() {
-                run.kills.watch(run.made.container().cgroup());
+                run.kills.watch(run.made.cgroup());
             }
         }
         let Some(run) = self.run.as_mut() else { return };
@@ -248,7 +252,8 @@ impl Monitor {
         failure.error
     }
 
-    fn will_be_removed(&self) -> Option<Removal> {
+    /// Whether the container goes at the end, and how.
+    pub fn will_be_removed(&self) -> Option<Removal> {
         let automatic = self.config.auto_remove || self.config.hidden;
         self.removal.or(automatic.then_some(Removal { volumes: true }))
     }
@@ -265,7 +270,7 @@ impl Monitor {
         // Not empty, or gone already: either way there is nothing more of ours in it.
         let _ = std::fs::remove_dir_all(self.engine.paths().run_dir(&self.id));
         drop(self.lock);
-        let words = LastWords::new(clients, self.retired, exit, removal.is_some().then(|| removed.clone()));
+        let words = LastWords::new(clients, Leftovers { mounts: self.mounts, bridges: self.retired }, exit, removal.is_some().then(|| removed.clone()));
         (words, removed)
     }
 

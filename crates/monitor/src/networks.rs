@@ -2,15 +2,17 @@
 //! a user connects or disconnects a running container.
 
 use std::collections::BTreeMap;
-use std::os::fd::BorrowedFd;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use ketch_engine::container::config::{ContainerConfig, EndpointConfig};
-use ketch_engine::container::files::Addresses;
+use ketch_engine::container::files::{self, Addresses};
 use ketch_engine::container::state::EndpointState;
 use ketch_engine::event::Event;
 use ketch_engine::network::{self, network_error};
 use ketch_engine::{Engine, Error, ErrorKind, Result};
+use ketch_network::dns::{self, EndpointNames};
 use ketch_network::{
     AttachOptions, EndpointRecord, EndpointRequest, NetworkOptions, NetworkRecord, PublishRequest, Published, RetiredBridge,
 };
@@ -29,8 +31,56 @@ pub struct Joined {
 }
 
 /// Answers to names for a container in user networks.
+#[derive(Debug)]
 pub struct Names {
-    server: ketch_network::dns::Server,
+    server: dns::Server,
+    known: EndpointNames,
+}
+
+impl Names {
+    /// Opens the name server in the container's network namespace, if the container is in a network that has names.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn serve(config: &ContainerConfig, joined: &[Joined], netns: BorrowedFd<'_>) -> Result<Option<Self>> {
+        if !joined.iter().any(Joined::answers_names) {
+            return Ok(None);
+        }
+        let server = dns::Server::open(netns, &resolvers(config, joined)).map_err(|error| network_error(&error))?;
+        Ok(Some(Self { server, known: EndpointNames::new(named(joined)) }))
+    }
+
+    /// The networks are others now.
+    pub fn set_networks(&mut self, config: &ContainerConfig, joined: &[Joined]) {
+        self.known = EndpointNames::new(named(joined));
+        self.server.set_upstreams(&resolvers(config, joined));
+    }
+
+    /// Readable when [`Self::answer`] has something to do.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.server.as_fd()
+    }
+
+    /// Answers what was asked.
+    ///
+    /// # Errors
+    /// Only those of the server's own descriptors.
+    pub fn answer(&mut self) -> Result<()> {
+        self.server.handle(&mut self.known).map_err(|error| network_error(&error))
+    }
+}
+
+/// Who is asked for other names: nobody for a container that no network leads outside, or questions would be a way out.
+fn resolvers(config: &ContainerConfig, joined: &[Joined]) -> Vec<IpAddr> {
+    match joined.iter().any(|joined| joined.endpoint.gateway.is_some()) {
+        true => files::upstream_resolvers(config),
+        false => Vec::new(),
+    }
+}
+
+fn named(joined: &[Joined]) -> impl Iterator<Item = (String, PathBuf)> {
+    let named = joined.iter().filter(|joined| joined.answers_names());
+    named.map(|joined| (joined.network.name.clone(), joined.directory.clone()))
 }
 
 /// Claims the container's place in one network, and sees that the network is up.

@@ -47,7 +47,7 @@ impl Monitor {
     /// The kernel says that something happened to the container's memory.
     pub fn out_of_memory(&mut self) {
         let Some(run) = self.run.as_mut() else { return };
-        if run.kills.news(run.made.container().cgroup()) {
+        if run.kills.news(run.made.cgroup()) {
             self.publish(Event::now("container", "oom", self.id.as_str()));
         }
     }

@@ -99,11 +99,6 @@ impl ProcessStreams {
         Ok(())
     }
 
-    /// Whether it has a terminal.
-    pub fn is_terminal(&self) -> bool {
-        self.console.is_some()
-    }
-
     /// Sets the terminal's size, if there is one.
     ///
     /// # Errors

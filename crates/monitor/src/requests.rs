@@ -163,7 +163,7 @@ impl Monitor {
             return Err(Error::new(ErrorKind::Conflict, format!("Container {} is already paused", self.id)));
         }
         let Some(run) = self.run.as_mut() else { return Err(self.is_restarting()) };
-        run.made.container().cgroup().freeze().map_err(|error| {
+        run.made.cgroup().freeze().map_err(|error| {
             Error::caused(ErrorKind::Internal, format!("Cannot pause container {}", self.id), &error)
         })?;
         if let Some(health) = &mut run.health {
@@ -178,7 +178,7 @@ impl Monitor {
             return Err(Error::new(ErrorKind::Conflict, format!("Container {} is not paused", self.id)));
         }
         let Some(run) = self.run.as_mut() else { return Err(self.is_restarting()) };
-        run.made.container().cgroup().thaw().map_err(|error| {
+        run.made.cgroup().thaw().map_err(|error| {
             Error::caused(ErrorKind::Internal, format!("Cannot unpause container {}", self.id), &error)
         })?;
         if let Some(health) = &mut run.health {
@@ -235,7 +235,9 @@ impl Monitor {
         let result = match target {
             Target::Init => self.kill(signal),
             Target::Session(session) => match self.run.as_mut().and_then(|run| run.session(session)) {
-                Some(session) => ketch_sys::poll::send_signal(session.pidfd(), signal)
+                Some(session) => session
+                    .process
+                    .kill(signal)
                     .map_err(|error| Error::caused(ErrorKind::Internal, "cannot signal an exec session", &error)),
                 None => Ok(()),
             },

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ketch_sys::poll::Ending;
+use ketch_runtime::Exit;
 
 use crate::bring_up::Made;
 use crate::health::Health;
@@ -33,16 +33,16 @@ pub struct Run {
     /// When it began.
     pub began: Instant,
     /// How init ended.
-    pub ended: Option<Ending>,
+    pub ended: Option<Exit>,
 }
 
 impl Run {
     /// Sends `signal` to init. One that has ended already is no error.
     ///
     /// # Errors
-    /// Those of pidfd_send_signal(2).
-    pub fn signal(&self, signal: i32) -> ketch_sys::Result<()> {
-        ketch_sys::poll::send_signal(self.made.container().pidfd(), signal)
+    /// A number that is no signal; those of pidfd_send_signal(2).
+    pub fn signal(&self, signal: i32) -> ketch_runtime::Result<()> {
+        self.made.container().kill(signal)
     }
 
     /// Earliest time at which something is due in this run.

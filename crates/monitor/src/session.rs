@@ -1,9 +1,9 @@
 //! Exec sessions: processes that run beside init, for `exec` and for health checks.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use ketch_engine::container::state::ExitRecord;
-use ketch_sys::poll::Ending;
+use ketch_runtime::Exit;
 
 use crate::health::MAX_OUTPUT_BYTES;
 use crate::process_streams::ProcessStreams;
@@ -14,11 +14,8 @@ pub const MAX_SESSIONS: usize = 128;
 /// Why a session exists.
 #[derive(Debug)]
 pub enum Purpose {
-    /// A command: its clients are those attached to it. The words are for events.
-    Command {
-        /// As the user typed it.
-        words: String,
-    },
+    /// A command: its clients are those attached to it.
+    Command,
     /// A health check, with the first of its output.
     Probe {
         /// At most [`MAX_OUTPUT_BYTES`].
@@ -41,7 +38,7 @@ pub struct Session {
 impl Session {
     /// Readable when the process has ended.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
-        self.process.pidfd().as_fd()
+        self.process.pidfd()
     }
 
     /// Whether it is a health check.
@@ -59,12 +56,12 @@ impl Session {
 }
 
 /// An ending as clients and records have it.
-pub fn exit_record(ending: Ending, at: jiff::Timestamp) -> ExitRecord {
-    let (code, signal) = match ending {
-        Ending::Exited(code) => (code, None),
-        Ending::Killed(signal) => (128 + signal, Some(signal)),
+pub fn exit_record(exit: Exit, at: jiff::Timestamp) -> ExitRecord {
+    let signal = match exit {
+        Exit::Code(_) => None,
+        Exit::Signal(signal) => Some(signal),
     };
-    ExitRecord { code, signal, out_of_memory: false, at, error: String::new() }
+    ExitRecord { code: exit.code(), signal, out_of_memory: false, at, error: String::new() }
 }
 
 #[cfg(test)]
@@ -73,9 +70,9 @@ mod tests {
 
     #[test]
     fn a_death_by_signal_has_dockers_code() {
-        let killed = exit_record(Ending::Killed(9), jiff::Timestamp::UNIX_EPOCH);
+        let killed = exit_record(Exit::Signal(9), jiff::Timestamp::UNIX_EPOCH);
         assert_eq!((killed.code, killed.signal), (137, Some(9)));
-        let exited = exit_record(Ending::Exited(3), jiff::Timestamp::UNIX_EPOCH);
+        let exited = exit_record(Exit::Code(3), jiff::Timestamp::UNIX_EPOCH);
         assert_eq!((exited.code, exited.signal), (3, None));
     }
 }

@@ -7,7 +7,7 @@ use ketch_engine::Error;
 use ketch_engine::container::config::NamespaceMode;
 use ketch_engine::container::state::ExitRecord;
 use ketch_engine::event::Event;
-use ketch_sys::poll::{Ending, reap_blocking};
+use ketch_runtime::Exit;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
@@ -22,25 +22,32 @@ use crate::session::exit_record;
 /// kernel cannot end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
+/// What is recorded of a process whose own ending cannot be had.
+const KILLED: Exit = Exit::Signal(Signal::KILL.as_raw());
+
 impl Monitor {
     /// Takes the run apart and says how it ended. `lost` is why the monitor itself gave it up, if it did.
     pub fn tear_down(&mut self, lost: Option<Error>) -> ExitRecord {
         let ending = self.end_processes();
         self.drain();
         let Some(mut run) = self.run.take() else {
-            return exit_record(Ending::Killed(Signal::KILL.as_raw()), Timestamp::now());
+            return exit_record(KILLED, Timestamp::now());
         };
         let now = Timestamp::now();
         run.log.finish(now);
         let mut exit = exit_record(ending, now);
-        exit.out_of_memory = run.kills.any(run.made.container().cgroup());
+        exit.out_of_memory = run.kills.any(run.made.cgroup());
         let stopped = run.stop.is_some();
         drop(run.streams);
         let left: Vec<Event> =
             run.made.joined.iter().map(|j| networks::event("disconnect", &self.config, &j.network)).collect();
-        let (errors, retired) = run.made.undo(&self.config, &self.state);
-        self.retired.extend(retired);
-        let reasons: Vec<String> = lost.iter().chain(&errors).map(ToString::to_string).collect();
+        let remains = run.made.undo(&self.config);
+        self.retired.extend(remains.retired);
+        if self.will_be_removed().is_some() {
+            // Taking the mounts down waits for the kernel: not before those who wait for us have heard the end.
+            self.mounts = remains.container;
+        }
+        let reasons: Vec<String> = lost.iter().chain(&remains.errors).map(ToString::to_string).collect();
         exit.error = reasons.join("; ");
         let die = Event::now("container", "die", self.id.as_str()).with("exitCode", exit.code.to_string());
         self.publish(die);
@@ -54,19 +61,18 @@ impl Monitor {
     }
 
     /// Sees that nothing of the container runs any more.
-    fn end_processes(&mut self) -> Ending {
-        let Some(run) = self.run.as_mut() else { return Ending::Killed(Signal::KILL.as_raw()) };
-        let container = run.made.container();
+    fn end_processes(&mut self) -> Exit {
+        let Some(run) = self.run.as_mut() else { return KILLED };
         let shares_processes = self.config.namespaces.pid != NamespaceMode::Private;
         if run.ended.is_none() || shares_processes {
             // With a process namespace of its own the kernel has ended all with init. Otherwise they go with it here.
-            let _ = container.cgroup().kill();
+            let _ = run.made.cgroup().kill();
         }
         let ending = match run.ended {
             Some(ending) => ending,
             None => {
                 let _ = run.signal(Signal::KILL.as_raw());
-                reap_blocking(container.pidfd()).unwrap_or(Ending::Killed(Signal::KILL.as_raw()))
+                run.made.container_mut().wait().unwrap_or(KILLED)
             }
         };
         run.ended = Some(ending);
@@ -74,8 +80,8 @@ impl Monitor {
         for id in sessions {
             let Some(session) = self.run.as_mut().and_then(|run| run.session(id)) else { continue };
             // One that joined from outside its process namespace: the kernel has killed it, or does now.
-            let _ = ketch_sys::poll::send_signal(session.pidfd(), Signal::KILL.as_raw());
-            let ending = reap_blocking(session.pidfd()).unwrap_or(Ending::Killed(Signal::KILL.as_raw()));
+            let _ = session.process.kill(Signal::KILL.as_raw());
+            let ending = session.process.wait().unwrap_or(KILLED);
             self.session_ended(id, &exit_record(ending, Timestamp::now()));
         }
         ending
