@@ -68,6 +68,8 @@ pub enum BuildError {
         kind: ErrorKind,
         /// What failed, in one line.
         message: String,
+        /// What the user can do, one sentence each.
+        hints: Vec<String>,
     },
     /// The Dockerfile could not be read.
     #[error("{PREFIX}failed to read dockerfile: {path}: {error}", path = path.display())]
@@ -150,6 +152,7 @@ impl BuildError {
     pub fn hints(&self) -> &[String] {
         match self {
             Self::Engine(error) => &error.hints,
+            Self::Step { hints, .. } => hints,
             _ => &[],
         }
     }
@@ -244,6 +247,7 @@ mod tests {
             kind: ErrorKind::Invalid,
             message: "process \"/bin/sh -c false\" did not complete successfully: exit code: 1"
                 .into(),
+            hints: Vec::new(),
         };
         let expected = "Dockerfile:3\n--------------------\n   1 |     FROM busybox\n   2 |     \n   3 | >>> RUN false\n\
                         --------------------\nERROR: failed to build: failed to solve: process \"/bin/sh -c false\" \

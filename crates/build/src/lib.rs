@@ -1,14 +1,24 @@
 //! Dockerfile to stages to keyed steps to layers.
+//!
+//! A build goes through stages that know nothing of each other: `dockerfile` (text to typed instructions, every
+//! mistake with its place), `plan` (which stages the target needs, what each instruction means with its variables
+//! filled in: a value), `source` (which files a COPY reads, and their digest), `execute` (steps whose key is not known
+//! are done, and recorded), and at the end one image record. Until that record nothing of a build is visible but cache
+//! records of finished steps; a build that is killed leaves drafts, which the next collection removes.
 
+mod bases;
+mod context;
 mod copy;
 mod dockerfile;
 mod error;
+mod execute;
 mod expand;
 mod ignore;
 mod key;
 mod observer;
 mod path;
 mod plan;
+mod progress;
 mod request;
 mod source;
 
@@ -18,21 +28,114 @@ pub use request::{
     BuildRequest, Built, Context, DockerfileSource, NamedContext, Secret, StepNetwork,
 };
 
-use ketch_engine::{Engine, ErrorKind};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ketch_engine::{Engine, Error as EngineError, ErrorKind};
+use ketch_spec::Platform;
+
+use execute::{Execution, Settings};
+use progress::Progress;
+use source::{SourceRoot, StatCache};
 
 /// Builds an image. Blocks until it is done.
 ///
 /// # Errors
 /// [`BuildError`]: its `Display` is the whole report, with BuildKit's frame where it is about a line.
 pub fn build(
-    _engine: &Engine,
-    _request: BuildRequest,
-    _observer: &dyn BuildObserver,
+    engine: &Engine,
+    mut request: BuildRequest,
+    observer: &dyn BuildObserver,
 ) -> Result<Built, BuildError> {
-    Err(BuildError::Request {
-        kind: ErrorKind::Unsupported,
-        message: "being written".into(),
+    let progress = Progress::new(observer);
+    let platform = platform(&request)?;
+    let vertex = progress.start("[internal] load build definition from Dockerfile");
+    let loaded = context::open(engine, &mut request).and_then(|(context, source)| {
+        let file = dockerfile::parse(&source.text).map_err(|mistakes| wrong(&source, mistakes))?;
+        Ok((context, source, file))
+    });
+    let (context, source, file) = loaded.inspect_err(|error| vertex.failed(&error.message()))?;
+    vertex.done();
+    // From the first look at what is here until the record that keeps it.
+    let lock = engine.store().lock_shared().map_err(|error| {
+        EngineError::caused(ErrorKind::Internal, "cannot lock the image store", &error)
+    })?;
+    let graph = plan::Graph::new(&file, &request, &platform)
+        .map_err(|mistakes| wrong(&source, mistakes))?;
+    let images = bases::load(
+        engine,
+        &graph.images,
+        &platform,
+        request.pull,
+        &progress,
+        &source,
+    )?;
+    let configs = images
+        .iter()
+        .map(|(name, image)| (name.clone(), image.config.clone()))
+        .collect();
+    let plan = plan::plan(&file, &request, &graph, &configs, &platform)
+        .map_err(|mistakes| wrong(&source, mistakes))?;
+    for (line, text) in &plan.warnings {
+        progress.warn(*line, text);
+    }
+    let named = named_contexts(engine, &request)?;
+    let execution = Execution {
+        engine,
+        settings: Settings::of(&request),
+        plan: &plan,
+        images: &images,
+        context: &context,
+        named: &named,
+        source: &source,
+        progress: &progress,
+    };
+    let outcome = execution.run()?;
+    let image_id = execute::commit(&execution, &outcome, &platform, &request.tags)?;
+    drop(lock);
+    ketch_engine::image::collect_if_pending(engine)?;
+    Ok(Built {
+        image_id,
+        tags: request.tags,
+        ran: outcome.ran,
+        cached: outcome.cached,
     })
+}
+
+fn wrong(source: &Source, mistakes: Vec<Mistake>) -> BuildError {
+    BuildError::Mistakes {
+        dockerfile: source.clone(),
+        mistakes,
+    }
+}
+
+/// The platform to build for: this machine's.
+fn platform(request: &BuildRequest) -> Result<Platform, BuildError> {
+    let host = Platform::host();
+    match &request.platform {
+        Some(wanted) if !wanted.matches(&host) => {
+            let message =
+                format!("building for {wanted} is not supported on {host}: it needs an emulator");
+            Err(BuildError::Request {
+                kind: ErrorKind::Unsupported,
+                message,
+            })
+        }
+        _ => Ok(host),
+    }
+}
+
+fn named_contexts(
+    engine: &Engine,
+    request: &BuildRequest,
+) -> Result<BTreeMap<PathBuf, (SourceRoot, StatCache)>, BuildError> {
+    let mut opened = BTreeMap::new();
+    for context in request.named_contexts.values() {
+        if let NamedContext::Directory(path) = context {
+            opened.insert(path.clone(), context::open_named(engine, path)?);
+        }
+    }
+    Ok(opened)
 }
 
 /// A file or folder of the specification data that lies beside the checkout (or where `KETCH_SPEC_DATA` says). Where

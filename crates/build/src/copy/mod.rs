@@ -9,7 +9,7 @@ pub use target::{Owner, existing_directory, make_directories};
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -163,14 +163,6 @@ pub fn inline(
         .as_ref()
         .map_or(0o644, |change| change.apply(0o644, false));
     rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(failed("fchmod"))
-}
-
-/// Makes the directory of a WORKDIR; whether anything was missing.
-///
-/// # Errors
-/// As [`copy`].
-pub fn work_directory(root: BorrowedFd<'_>, path: &Path, owner: Owner) -> Result<bool, CopyError> {
-    Ok(make_directories(root, path, owner)?.created)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::*;
@@ -283,6 +284,14 @@ fn heredocs_and_work_directories() {
         fs::metadata(world.at("run.sh")).unwrap().mode() & 0o7777,
         0o755
     );
-    assert!(work_directory(root.as_fd(), Path::new("/a/b"), (0, 0)).unwrap());
-    assert!(!work_directory(root.as_fd(), Path::new("/a/b"), (0, 0)).unwrap());
+    assert!(
+        make_directories(root.as_fd(), Path::new("/a/b"), (0, 0))
+            .unwrap()
+            .created
+    );
+    assert!(
+        !make_directories(root.as_fd(), Path::new("/a/b"), (0, 0))
+            .unwrap()
+            .created
+    );
 }

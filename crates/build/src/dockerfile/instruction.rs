@@ -176,8 +176,6 @@ pub struct Copy {
     pub excludes: Vec<Word>,
     /// `--parents`.
     pub parents: bool,
-    /// `--link`.
-    pub link: bool,
     /// `--unpack`.
     pub unpack: Option<bool>,
 }

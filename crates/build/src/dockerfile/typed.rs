@@ -257,6 +257,7 @@ fn copy(node: &Node, mistakes: &mut Vec<Mistake>) -> Option<Instruction> {
     let mut known = vec![
         ("chown", Takes::Value),
         ("chmod", Takes::Value),
+        // A layer is its own already: there is nothing that --link could change.
         ("link", Takes::Switch),
         ("exclude", Takes::Values),
     ];
@@ -294,7 +295,6 @@ fn copy(node: &Node, mistakes: &mut Vec<Mistake>) -> Option<Instruction> {
         chmod: flags.value("chmod"),
         excludes: flags.values("exclude"),
         parents: flags.switch("parents").unwrap_or(false),
-        link: flags.switch("link").unwrap_or(false),
         unpack: flags.switch("unpack"),
         ..Copy::default()
     };

@@ -35,8 +35,8 @@ pub struct Graph {
     pub target: usize,
     /// The stages that the target needs, itself included, in order.
     pub needed: BTreeSet<usize>,
-    /// The images those need.
-    pub images: BTreeSet<String>,
+    /// The images those need, and an instruction that names each.
+    pub images: BTreeMap<String, Place>,
     /// What is known before the first stage.
     pub global: Global,
     names: Vec<Option<String>>,
@@ -89,7 +89,7 @@ impl Graph {
             bases: Vec::new(),
             target,
             needed: BTreeSet::new(),
-            images: BTreeSet::new(),
+            images: BTreeMap::new(),
             global,
             names,
             contexts: request.named_contexts.clone(),
@@ -103,7 +103,7 @@ impl Graph {
             mistakes.sort_by_key(|mistake| mistake.at);
             return Err(mistakes);
         }
-        graph.collect(&froms);
+        graph.collect(file, &froms);
         Ok(graph)
     }
 
@@ -239,7 +239,7 @@ impl Graph {
 
     /// What every stage copies or mounts from. Values of `--from` are expanded with what the file itself says, because
     /// the environment of base images is not known yet.
-    fn froms(&self, file: &Dockerfile, mistakes: &mut Vec<Mistake>) -> Vec<Vec<Origin>> {
+    fn froms(&self, file: &Dockerfile, mistakes: &mut Vec<Mistake>) -> Vec<Vec<(Origin, Place)>> {
         let mut scopes: Vec<Scope> = Vec::new();
         let mut all = Vec::new();
         for (index, stage) in file.stages.iter().enumerate() {
@@ -255,7 +255,7 @@ impl Graph {
                         .map_err(|error| expansion_message(&word, &error))
                         .and_then(|expanded| self.origin(index, &expanded.text));
                     match origin {
-                        Ok(origin) => froms.push(origin),
+                        Ok(origin) => froms.push((origin, command.place.clone())),
                         Err(message) => mistakes.push(mistake(&command.place, &word, message)),
                     }
                 }
@@ -266,17 +266,20 @@ impl Graph {
         all
     }
 
-    fn collect(&mut self, froms: &[Vec<Origin>]) {
+    fn collect(&mut self, file: &Dockerfile, froms: &[Vec<(Origin, Place)>]) {
         let mut todo = vec![self.target];
         while let Some(index) = todo.pop() {
             if !self.needed.insert(index) {
                 continue;
             }
-            for origin in std::iter::once(&self.bases[index]).chain(&froms[index]) {
+            let base = (self.bases[index].clone(), file.stages[index].place.clone());
+            for (origin, place) in std::iter::once(&base).chain(&froms[index]) {
                 match origin {
                     Origin::Stage(other) => todo.push(*other),
                     Origin::Image(image) => {
-                        self.images.insert(image.clone());
+                        self.images
+                            .entry(image.clone())
+                            .or_insert_with(|| place.clone());
                     }
                     Origin::Scratch | Origin::Context | Origin::Directory(_) => {}
                 }

@@ -9,8 +9,9 @@ mod scope;
 mod stage;
 
 pub use graph::{Graph, Origin};
-pub use scope::PROXY_ARGS;
-pub use stage::plan;
+pub use history::quote;
+pub use instructions::PIPES;
+pub use stage::{full_name, plan};
 
 use std::path::PathBuf;
 
@@ -71,8 +72,6 @@ pub enum HistoryItem {
 /// Something to run or to copy.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// Which stage it is of.
-    pub stage: usize,
     /// `[build 3/5] COPY . .`.
     pub title: String,
     /// Where its instruction stands.

@@ -336,7 +336,6 @@ impl Draft<'_> {
         let title = self.title(place, summary);
         let step = self.all.len();
         self.all.push(Step {
-            stage: self.number,
             title,
             place: place.clone(),
             operation,

@@ -33,7 +33,7 @@ fn make_with(text: &str, request: &BuildRequest, image: ImageConfig) -> Result<P
     let graph = Graph::new(&file, request, &platform)?;
     let images: BTreeMap<_, _> = graph
         .images
-        .iter()
+        .keys()
         .map(|name| (name.clone(), image.clone()))
         .collect();
     plan(&file, request, &graph, &images, &platform)

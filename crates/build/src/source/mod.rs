@@ -159,16 +159,6 @@ impl SourceRoot {
         }
     }
 
-    /// Whether it is a context: owners do not count.
-    pub fn is_context(&self) -> bool {
-        self.beneath
-    }
-
-    /// The root directory.
-    pub fn as_directory(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
-    }
-
     /// Opens `path`; empty means the root.
     pub fn open(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let scope = if self.beneath {
