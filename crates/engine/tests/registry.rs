@@ -437,6 +437,55 @@ fn privileged_push_is_byte_exact_and_sends_nothing_twice() {
     assert_eq!((error.kind, error.message), (ErrorKind::NotFound, message));
 }
 
+/// Beyond 64 MiB a blob goes in parts: what a real registry makes of them is what was sent.
+#[test]
+fn privileged_push_of_a_large_blob_arrives_whole() {
+    let (registry, place) = (Registry::start(), engine());
+    let store = place.engine.store();
+    let bytes = noise(1 << 20).repeat(65);
+    let blob = Descriptor {
+        media_type: media_type::LAYER.into(),
+        digest: Digest::of(&bytes),
+        size: bytes.len() as u64,
+        platform: None,
+        annotations: Default::default(),
+        other: Default::default(),
+    };
+    let mut ingest = store.ingest(&blob).unwrap().unwrap();
+    ingest.write_all(&bytes).unwrap();
+    ingest.commit().unwrap();
+    let mut config = ImageConfig {
+        architecture: "amd64".into(),
+        os: "linux".into(),
+        ..ImageConfig::default()
+    };
+    config.rootfs.diff_ids = vec![blob.digest.clone()];
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: Some(media_type::MANIFEST.into()),
+        config: store
+            .put(media_type::CONFIG, &serde_json::to_vec(&config).unwrap())
+            .unwrap(),
+        layers: vec![blob.clone()],
+        other: Default::default(),
+    };
+    let manifest = store
+        .put(
+            media_type::MANIFEST,
+            &serde_json::to_vec(&manifest).unwrap(),
+        )
+        .unwrap();
+    let reference = registry.reference("large:1");
+    store.set_tag(&reference, &manifest, false).unwrap();
+    push(&place.engine, &reference, None, &Silent).unwrap();
+    // The stream checks size and digest itself.
+    let mut stream = registry.client().blob(&reference, &blob, 0).unwrap();
+    assert_eq!(
+        std::io::copy(&mut stream, &mut std::io::sink()).unwrap(),
+        blob.size
+    );
+}
+
 #[test]
 fn privileged_push_of_an_index_goes_as_far_as_it_is_here() {
     let (registry, place, layout) = (Registry::start(), engine(), Layout::new());

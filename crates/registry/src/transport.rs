@@ -178,7 +178,7 @@ impl Transport {
             }
             // What rustls says comes wrapped like this.
             ureq::Error::Io(error) if url.secure && error.kind() == io::ErrorKind::InvalidData => {
-                tls(error.to_string())
+                tls(certificate_words(&error.to_string()))
             }
             ureq::Error::Io(error) => unreachable(error.to_string(), is_transient(&error)),
             ureq::Error::Rustls(error) => tls(error.to_string()),
@@ -196,6 +196,25 @@ impl Transport {
             ureq::Error::Protocol(reason) => unreachable(format!("not HTTP: {reason}"), false),
             other => unreachable(other.to_string(), false),
         }
+    }
+}
+
+/// Says what the most common of rustls's words mean.
+fn certificate_words(reason: &str) -> String {
+    let meaning = [
+        (
+            "UnknownIssuer",
+            "this machine does not trust who signed its certificate",
+        ),
+        (
+            "CaUsedAsEndEntity",
+            "its certificate is one of an authority, not of a server",
+        ),
+        ("InvalidContentType", "it does not speak TLS at this port"),
+    ];
+    match meaning.iter().find(|(word, _)| reason.contains(word)) {
+        Some((_, meaning)) => format!("{meaning} ({reason})"),
+        None => reason.to_owned(),
     }
 }
 
