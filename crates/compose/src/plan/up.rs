@@ -1,0 +1,280 @@
+//! `up`: from what is to what is wanted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Action, Observed, ObservedContainer, Plan, PlanError, Target};
+use crate::model::{Condition, Project, Service};
+use crate::request::{config_hash, container_name};
+
+/// What `up` was told.
+#[derive(Debug, Clone, Default)]
+pub struct UpOptions {
+    /// Only these services, and what they depend on; empty means all.
+    pub services: Vec<String>,
+    /// Recreate even what is unchanged.
+    pub force_recreate: bool,
+    /// Recreate nothing.
+    pub no_recreate: bool,
+    /// Leave dependencies alone.
+    pub no_deps: bool,
+    /// Remove containers of services that are gone.
+    pub remove_orphans: bool,
+    /// Do not take over anonymous volumes.
+    pub renew_anonymous_volumes: bool,
+    /// Numbers of containers that win over the file.
+    pub scale: BTreeMap<String, u32>,
+    /// Seconds until SIGKILL for containers that are replaced.
+    pub timeout_s: Option<i64>,
+    /// Create only.
+    pub no_start: bool,
+    /// End with everything running or healthy.
+    pub wait: bool,
+}
+
+/// The services that a command is about, dependencies first.
+///
+/// # Errors
+/// A name that is no service.
+pub fn selection(project: &Project, named: &[String], no_deps: bool) -> Result<Vec<String>, PlanError> {
+    for name in named {
+        if !project.services.contains_key(name) {
+            return Err(PlanError::NoSuchService(name.clone()));
+        }
+    }
+    let roots: Vec<&String> = if named.is_empty() { project.services.keys().collect() } else { named.iter().collect() };
+    let mut order = Vec::new();
+    for root in roots {
+        visit(project, root, no_deps && !named.is_empty(), &mut order);
+    }
+    Ok(order)
+}
+
+/// Depth first; loading has made sure that there is no cycle.
+fn visit(project: &Project, name: &str, alone: bool, order: &mut Vec<String>) {
+    if order.iter().any(|seen| seen == name) {
+        return;
+    }
+    let Some(service) = project.services.get(name) else { return };
+    if !alone {
+        for dependency in service.depends_on.keys() {
+            visit(project, dependency, alone, order);
+        }
+    }
+    order.push(name.to_owned());
+}
+
+/// Plans `up`.
+///
+/// # Errors
+/// [`PlanError`].
+pub fn plan_up(project: &Project, observed: &Observed, options: &UpOptions) -> Result<Plan, PlanError> {
+    let selected = selection(project, &options.services, options.no_deps)?;
+    let mut planner = Planner { project, observed, options, plan: Plan::default(), ready: BTreeMap::new(), recreated: BTreeSet::new() };
+    let resources = planner.resources(&selected)?;
+    for name in &selected {
+        planner.service(&project.services[name], &resources)?;
+    }
+    if options.remove_orphans {
+        planner.orphans();
+    }
+    if options.wait && !options.no_start {
+        planner.wait_for_all(&selected);
+    }
+    Ok(planner.plan)
+}
+
+struct Planner<'a> {
+    project: &'a Project,
+    observed: &'a Observed,
+    options: &'a UpOptions,
+    plan: Plan,
+    /// What must have ended before a service's dependents may begin.
+    ready: BTreeMap<String, BTreeSet<usize>>,
+    recreated: BTreeSet<String>,
+}
+
+impl Planner<'_> {
+    /// Networks and volumes that the selected services need.
+    fn resources(&mut self, selected: &[String]) -> Result<BTreeSet<usize>, PlanError> {
+        let services = selected.iter().map(|name| &self.project.services[name]);
+        let (mut networks, mut volumes) = (BTreeSet::new(), BTreeSet::new());
+        for service in services {
+            networks.extend(service.networks.keys());
+            volumes.extend(&service.volumes);
+        }
+        let mut made = BTreeSet::new();
+        for key in networks {
+            let network = &self.project.networks[key];
+            if self.observed.networks.contains(&network.name) {
+                continue;
+            }
+            if network.external {
+                return Err(PlanError::ExternalNetwork(network.name.clone()));
+            }
+            made.insert(self.plan.push(Action::CreateNetwork(key.clone()), [], "it is not there"));
+        }
+        for key in volumes {
+            let volume = &self.project.volumes[key];
+            if self.observed.volumes.contains(&volume.name) {
+                continue;
+            }
+            if volume.external {
+                return Err(PlanError::ExternalVolume(volume.name.clone()));
+            }
+            made.insert(self.plan.push(Action::CreateVolume(key.clone()), [], "it is not there"));
+        }
+        Ok(made)
+    }
+
+    fn service(&mut self, service: &Service, resources: &BTreeSet<usize>) -> Result<(), PlanError> {
+        let scale = self.options.scale.get(&service.name).copied().unwrap_or(service.scale);
+        if scale > 1 && service.container_name.is_some() {
+            return Err(PlanError::FixedName(service.name.clone()));
+        }
+        let mut after = resources.clone();
+        after.extend(self.dependencies(service));
+        let mut existing: Vec<&ObservedContainer> =
+            self.observed.containers.iter().filter(|container| container.service == service.name && !container.one_off).collect();
+        existing.sort_by_key(|container| container.number);
+        let mut ready = BTreeSet::new();
+        let mut surplus = Vec::new();
+        let mut numbers = BTreeSet::new();
+        for container in existing {
+            // two of one number: a replacement was cut short
+            if container.number > scale || !numbers.insert(container.number) {
+                surplus.push(container);
+                continue;
+            }
+            ready.extend(self.keep_or_replace(service, container, &after));
+        }
+        for number in (1..=scale).filter(|number| !numbers.contains(number)) {
+            ready.extend(self.create(service, number, &after));
+        }
+        for container in surplus {
+            self.take_away(container, "there are more than wanted");
+        }
+        self.ready.insert(service.name.clone(), ready);
+        Ok(())
+    }
+
+    /// What must be done before a service may begin, for its dependencies' sake.
+    fn dependencies(&mut self, service: &Service) -> BTreeSet<usize> {
+        let mut after = BTreeSet::new();
+        for (name, dependency) in &service.depends_on {
+            let Some(ready) = self.ready.get(name).cloned() else { continue };
+            if dependency.condition == Condition::Started || self.options.no_start {
+                after.extend(ready);
+                continue;
+            }
+            after.insert(self.wait(name, dependency.condition, ready, &format!("{} depends on it", service.name)));
+        }
+        after
+    }
+
+    /// One wait a service and condition.
+    fn wait(&mut self, service: &str, condition: Condition, after: BTreeSet<usize>, reason: &str) -> usize {
+        let action = Action::Wait { service: service.to_owned(), condition };
+        match self.plan.operations.iter().position(|operation| operation.action == action) {
+            Some(place) => place,
+            None => self.plan.push(action, after, reason),
+        }
+    }
+
+    fn create(&mut self, service: &Service, number: u32, after: &BTreeSet<usize>) -> Option<usize> {
+        let name = container_name(self.project, service, number);
+        let target = Target::New { service: service.name.clone(), number, name: name.clone() };
+        let action = Action::Create { service: service.name.clone(), number, name, carry: BTreeMap::new() };
+        let created = self.plan.push(action, after.iter().copied(), "it is not there");
+        self.recreated.insert(service.name.clone());
+        Some(if self.options.no_start { created } else { self.plan.push(Action::Start(target), [created], "it is new") })
+    }
+
+    fn keep_or_replace(&mut self, service: &Service, container: &ObservedContainer, after: &BTreeSet<usize>) -> Option<usize> {
+        if let Some(reason) = self.why_replace(service, container) {
+            return Some(self.replace(service, container, after, reason));
+        }
+        if container.running || self.options.no_start {
+            return None;
+        }
+        let target = Target::Existing { id: container.id.clone(), name: container.name.clone() };
+        Some(self.plan.push(Action::Start(target), after.iter().copied(), "it does not run"))
+    }
+
+    fn why_replace(&self, service: &Service, container: &ObservedContainer) -> Option<&'static str> {
+        if self.options.no_recreate {
+            return None;
+        }
+        let dependency_changed =
+            service.depends_on.iter().any(|(name, dependency)| dependency.restart && self.recreated.contains(name));
+        let image = self.observed.images.get(&service.image);
+        let named_now = self.options.services.is_empty() || self.options.services.contains(&service.name);
+        if self.options.force_recreate && named_now {
+            Some("recreation was asked for")
+        } else if container.config_hash != config_hash(service) {
+            Some("its configuration has changed")
+        } else if image.is_some_and(|image| *image != container.image_id) {
+            Some("its image has changed")
+        } else if dependency_changed {
+            Some("what it depends on was recreated")
+        } else {
+            None
+        }
+    }
+
+    /// The new one is made before the old one goes, so that a mistake in it costs nothing.
+    fn replace(&mut self, service: &Service, old: &ObservedContainer, after: &BTreeSet<usize>, reason: &str) -> usize {
+        let name = container_name(self.project, service, old.number);
+        let prefix: String = old.id.chars().take(12).collect();
+        let temporary = format!("{prefix}_{name}");
+        let target = Target::New { service: service.name.clone(), number: old.number, name: name.clone() };
+        let carry = if self.options.renew_anonymous_volumes { BTreeMap::new() } else { old.anonymous.clone() };
+        let keeps_volumes = !carry.is_empty();
+        let action = Action::Create { service: service.name.clone(), number: old.number, name: temporary, carry };
+        let mut last = self.plan.push(action, after.iter().copied(), reason);
+        let previous = Target::Existing { id: old.id.clone(), name: old.name.clone() };
+        if old.running {
+            let stop = Action::Stop { target: previous.clone(), timeout_s: self.options.timeout_s };
+            last = self.plan.push(stop, [last], "it is replaced");
+        }
+        last = self.plan.push(Action::Remove { target: previous, volumes: !keeps_volumes }, [last], "it is replaced");
+        last = self.plan.push(Action::Rename { target: target.clone(), name }, [last], "its predecessor is gone");
+        self.recreated.insert(service.name.clone());
+        if self.options.no_start { last } else { self.plan.push(Action::Start(target), [last], "it is new") }
+    }
+
+    fn take_away(&mut self, container: &ObservedContainer, reason: &str) {
+        let target = Target::Existing { id: container.id.clone(), name: container.name.clone() };
+        let mut after = BTreeSet::new();
+        if container.running {
+            let stop = Action::Stop { target: target.clone(), timeout_s: self.options.timeout_s };
+            after.insert(self.plan.push(stop, [], reason));
+        }
+        self.plan.push(Action::Remove { target, volumes: true }, after, reason);
+    }
+
+    fn orphans(&mut self) {
+        for container in orphans(self.project, self.observed) {
+            self.take_away(container, "its service is gone");
+        }
+    }
+
+    fn wait_for_all(&mut self, selected: &[String]) {
+        for name in selected {
+            let after = self.ready.get(name).cloned().unwrap_or_default();
+            self.wait(name, Condition::Healthy, after, "waiting was asked for");
+        }
+    }
+}
+
+/// Containers of the project whose service the files no longer have.
+pub(super) fn orphans<'a>(project: &Project, observed: &'a Observed) -> Vec<&'a ObservedContainer> {
+    let known = |name: &str| project.services.contains_key(name) || project.disabled.contains(name);
+    observed.containers.iter().filter(|container| !known(&container.service) && !container.one_off).collect()
+}
+
+impl Observed {
+    /// Names of containers whose service is gone.
+    pub fn orphan_names(&self, project: &Project) -> Vec<String> {
+        orphans(project, self).into_iter().map(|container| container.name.clone()).collect()
+    }
+}
