@@ -82,7 +82,10 @@ pub fn attach(
         .ok_or_else(|| missing(options.interface))?;
     let gateway = endpoint.gateway.filter(|_| options.default_route);
     inside.configure(inner.index, Some((endpoint.ipv4, endpoint.prefix)), gateway)?;
-    inside.configure(LOOPBACK_INDEX, None, None)
+    inside.configure(LOOPBACK_INDEX, None, None)?;
+    // The port first: only then has the bridge a carrier.
+    links.settle(pair.host_name)?;
+    links.settle(&network.bridge)
 }
 
 /// Deletes a container's veth pair while its namespace lives on: for `network disconnect`. Waits for RCU grace

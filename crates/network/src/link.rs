@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use ketch_sys::netlink::{
     self, ACK, Attributes, CREATE, DUMP, EXCLUSIVE, Message, Protocol, Request, Socket,
@@ -32,6 +33,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_PROTINFO: u16 = 12;
+const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
@@ -46,6 +48,10 @@ const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 
+const IF_OPER_UP: u8 = 6;
+/// `RTMGRP_LINK`.
+const GROUP_LINK: u32 = 1;
+
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
@@ -57,6 +63,9 @@ const RT_TABLE_MAIN: u8 = 254;
 const RTPROT_BOOT: u8 = 3;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RTN_UNICAST: u8 = 1;
+
+/// How long to wait for a link to become operational: a matter of milliseconds.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// Length of `struct ifinfomsg`.
 const LINK_HEADER: usize = 16;
@@ -74,6 +83,8 @@ pub(crate) struct Link {
     pub(crate) alias: String,
     pub(crate) mac: Option<Mac>,
     pub(crate) up: bool,
+    /// Packets get through: what `up` becomes some time after the carrier is there.
+    pub(crate) operational: bool,
 }
 
 /// The pair that connects a container.
@@ -304,6 +315,34 @@ impl Links {
             })
     }
 
+    /// Waits until packets get through a link whose carrier is there. The kernel sees to that in a worker of its own;
+    /// before, the first packets (those that ask for hardware addresses) would be lost, and be sent again only after a
+    /// second. From Linux 6.8 on, asking is enough to have it done; before, it is heard of.
+    pub(crate) fn settle(&mut self, name: &str) -> Result<()> {
+        let is_settled = |links: &mut Self| {
+            Ok::<_, Error>(links.find(name)?.is_none_or(|link| link.operational))
+        };
+        if is_settled(self)? {
+            return Ok(());
+        }
+        let action = || format!("wait for link {name}");
+        let mut events = Self::open()?.socket;
+        events.subscribe(GROUP_LINK).map_err(|source| Error::Link {
+            action: action(),
+            source,
+        })?;
+        let deadline = Instant::now() + SETTLING;
+        while !is_settled(self)? && Instant::now() < deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            events.wait(left).map_err(|source| Error::Link {
+                action: action(),
+                source,
+            })?;
+        }
+        // A link that is still not there is no reason not to start: the network's user may never use it.
+        Ok(())
+    }
+
     /// Takes a link down; a link that is gone is down.
     pub(crate) fn take_down(&mut self, name: &str) -> Result<()> {
         let mut request = Request::new();
@@ -418,6 +457,9 @@ fn read_link(message: &Message<'_>) -> Option<Link> {
     Some(Link {
         index: number(4)?,
         up: number(8)? & IFF_UP != 0,
+        operational: attributes
+            .get(IFLA_OPERSTATE)
+            .is_some_and(|a| a.value == [IF_OPER_UP]),
         name: text(attributes, IFLA_IFNAME)?,
         alias: text(attributes, IFLA_IFALIAS).unwrap_or_default(),
         mac: attributes

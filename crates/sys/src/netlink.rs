@@ -5,7 +5,9 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
@@ -92,9 +94,17 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Socket { call, errno } => write!(f, "netlink {call}: {}", std::io::Error::from(*errno)),
-            Self::Refused { errno, text: None, .. } => write!(f, "{}", std::io::Error::from(*errno)),
-            Self::Refused { errno, text: Some(text), .. } => write!(f, "{}: {text}", std::io::Error::from(*errno)),
+            Self::Socket { call, errno } => {
+                write!(f, "netlink {call}: {}", std::io::Error::from(*errno))
+            }
+            Self::Refused {
+                errno, text: None, ..
+            } => write!(f, "{}", std::io::Error::from(*errno)),
+            Self::Refused {
+                errno,
+                text: Some(text),
+                ..
+            } => write!(f, "{}: {text}", std::io::Error::from(*errno)),
             Self::Malformed => f.write_str("malformed netlink answer"),
             Self::TooLong => f.write_str("netlink request too long"),
         }
@@ -121,8 +131,16 @@ impl Socket {
             Protocol::Route => None,
             Protocol::Netfilter => Some(net::netlink::NETFILTER),
         };
-        let fd = net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
-            .map_err(|errno| Error::Socket { call: "socket", errno })?;
+        let fd = net::socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            protocol,
+        )
+        .map_err(|errno| Error::Socket {
+            call: "socket",
+            errno,
+        })?;
         for option in [libc::NETLINK_CAP_ACK, libc::NETLINK_EXT_ACK] {
             set_option(&fd, option)?;
         }
@@ -151,7 +169,8 @@ impl Socket {
                 let index = message.sequence.wrapping_sub(first);
                 if message.kind == MESSAGE_ERROR && index < count && refusal.is_none() {
                     let error = message.error(index)?;
-                    refusal = error.filter(|error| !error.errno().is_some_and(|errno| fine.contains(&errno)));
+                    refusal = error
+                        .filter(|error| !error.errno().is_some_and(|errno| fine.contains(&errno)));
                 }
             }
         }
@@ -172,8 +191,14 @@ impl Socket {
         let mut buffer = vec![0; RECEIVE_BYTES];
         loop {
             // One object is answered inside `send`; a dump goes on while we read.
-            let flags = if dump { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
-            let Some(received) = self.receive(&mut buffer, flags)? else { return Ok(()) };
+            let flags = if dump {
+                RecvFlags::empty()
+            } else {
+                RecvFlags::DONTWAIT
+            };
+            let Some(received) = self.receive(&mut buffer, flags)? else {
+                return Ok(());
+            };
             for message in Messages::new(&buffer[..received]) {
                 let message = message?;
                 match message.kind {
@@ -186,13 +211,52 @@ impl Socket {
         }
     }
 
+    /// Makes the socket hear of changes: `groups` is a mask of `RTMGRP_…`. Such a socket is for [`Socket::wait`] only.
+    ///
+    /// # Errors
+    /// The socket cannot be bound.
+    pub fn subscribe(&mut self, groups: u32) -> Result<(), Error> {
+        net::bind(&self.fd, &net::netlink::SocketAddrNetlink::new(0, groups))
+            .map_err(|errno| Error::Socket { call: "bind", errno })
+    }
+
+    /// Waits until something is heard, whatever it is, or the time is over.
+    ///
+    /// # Errors
+    /// The socket cannot be read.
+    pub fn wait(&mut self, timeout: Duration) -> Result<(), Error> {
+        let timeout = Timespec::try_from(timeout).ok();
+        match poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::Socket { call: "poll", errno }),
+        }
+        let mut buffer = vec![0; RECEIVE_BYTES];
+        loop {
+            match self.receive(&mut buffer, RecvFlags::DONTWAIT) {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(()),
+                // More was said than fits: something was heard.
+                Err(Error::Socket { errno: Errno::NOBUFS, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     fn send(&mut self, mut request: Request) -> Result<(u32, u32), Error> {
         let first = self.sequence.wrapping_add(1);
         let count = request.finish(first)?;
         self.sequence = self.sequence.wrapping_add(count);
-        let sent = rustix::io::retry_on_intr(|| net::send(&self.fd, &request.bytes, SendFlags::empty()))
-            .map_err(|errno| Error::Socket { call: "send", errno })?;
-        if sent == request.bytes.len() { Ok((first, count)) } else { Err(Error::TooLong) }
+        let sent =
+            rustix::io::retry_on_intr(|| net::send(&self.fd, &request.bytes, SendFlags::empty()))
+                .map_err(|errno| Error::Socket {
+                call: "send",
+                errno,
+            })?;
+        if sent == request.bytes.len() {
+            Ok((first, count))
+        } else {
+            Err(Error::TooLong)
+        }
     }
 
     /// The length of the next datagram, or None where there is none.
@@ -202,7 +266,10 @@ impl Socket {
             Ok((_, length)) if length > buffer.len() => Err(Error::Malformed),
             Ok((_, length)) => Ok(Some(length)),
             Err(Errno::AGAIN) => Ok(None),
-            Err(errno) => Err(Error::Socket { call: "recv", errno }),
+            Err(errno) => Err(Error::Socket {
+                call: "recv",
+                errno,
+            }),
         }
     }
 }
@@ -213,13 +280,22 @@ fn set_option(fd: &OwnedFd, option: libc::c_int) -> Result<(), Error> {
     let length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the descriptor is open, and the pointer and length describe `on`, which outlives the call.
     let result = unsafe {
-        libc::setsockopt(fd.as_fd().as_raw_fd(), libc::SOL_NETLINK, option, (&raw const on).cast(), length)
+        libc::setsockopt(
+            fd.as_fd().as_raw_fd(),
+            libc::SOL_NETLINK,
+            option,
+            (&raw const on).cast(),
+            length,
+        )
     };
     if result == 0 {
         return Ok(());
     }
     let errno = Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO);
-    Err(Error::Socket { call: "setsockopt", errno })
+    Err(Error::Socket {
+        call: "setsockopt",
+        errno,
+    })
 }
 
 /// One datagram of messages to the kernel.
@@ -233,7 +309,11 @@ pub struct Request {
 impl Request {
     /// An empty request.
     pub fn new() -> Self {
-        Self { bytes: Vec::with_capacity(1024), too_long: false, dump: false }
+        Self {
+            bytes: Vec::with_capacity(1024),
+            too_long: false,
+            dump: false,
+        }
     }
 
     /// Adds a message; `body` writes what follows its header.
@@ -346,7 +426,9 @@ impl<'a> Iterator for Messages<'a> {
             return None;
         }
         let rest = std::mem::take(&mut self.rest);
-        let Some(header) = rest.first_chunk::<HEADER_BYTES>() else { return Some(Err(Error::Malformed)) };
+        let Some(header) = rest.first_chunk::<HEADER_BYTES>() else {
+            return Some(Err(Error::Malformed));
+        };
         let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
         if length < HEADER_BYTES || length > rest.len() {
             return Some(Err(Error::Malformed));
@@ -376,7 +458,11 @@ pub struct Message<'a> {
 impl<'a> Message<'a> {
     /// The attributes after a fixed part of `fixed_bytes`.
     pub fn attributes(&self, fixed_bytes: usize) -> Attributes<'a> {
-        Attributes::new(self.payload.get(fixed_bytes.next_multiple_of(4)..).unwrap_or_default())
+        Attributes::new(
+            self.payload
+                .get(fixed_bytes.next_multiple_of(4)..)
+                .unwrap_or_default(),
+        )
     }
 
     /// The error that an answer of kind `NLMSG_ERROR` bears; None for an acknowledgement.
@@ -389,17 +475,39 @@ impl<'a> Message<'a> {
         let mut text = None;
         if self.flags & FLAG_ACK_ATTRIBUTES != 0 {
             // The error is followed by the header of the request, and by its body unless that is left out.
-            let length = self.payload.get(4..8).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes);
-            let repeated = if self.flags & FLAG_CAPPED != 0 { HEADER_BYTES } else { length as usize };
-            text = self.attributes(4 + repeated).find(|a| a.kind == ERROR_TEXT).and_then(|a| a.text().map(str::to_owned));
+            let length = self
+                .payload
+                .get(4..8)
+                .and_then(|b| b.try_into().ok())
+                .map_or(0, u32::from_ne_bytes);
+            let repeated = if self.flags & FLAG_CAPPED != 0 {
+                HEADER_BYTES
+            } else {
+                length as usize
+            };
+            text = self
+                .attributes(4 + repeated)
+                .find(|a| a.kind == ERROR_TEXT)
+                .and_then(|a| a.text().map(str::to_owned));
         }
-        Ok(Some(Error::Refused { errno: Errno::from_raw_os_error(-code), text, index }))
+        Ok(Some(Error::Refused {
+            errno: Errno::from_raw_os_error(-code),
+            text,
+            index,
+        }))
     }
 
     /// The error at the end of a dump, if there is one.
     fn done(&self) -> Option<Error> {
-        let code = self.payload.first_chunk::<4>().map_or(0, |b| i32::from_ne_bytes(*b));
-        (code < 0).then(|| Error::Refused { errno: Errno::from_raw_os_error(-code), text: None, index: 0 })
+        let code = self
+            .payload
+            .first_chunk::<4>()
+            .map_or(0, |b| i32::from_ne_bytes(*b));
+        (code < 0).then(|| Error::Refused {
+            errno: Errno::from_raw_os_error(-code),
+            text: None,
+            index: 0,
+        })
     }
 }
 
@@ -430,7 +538,10 @@ impl<'a> Iterator for Attributes<'a> {
         let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
         let value = rest.get(ATTRIBUTE_BYTES..length)?;
         self.rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Attribute { kind: u16::from_ne_bytes([header[2], header[3]]) & KIND_MASK, value })
+        Some(Attribute {
+            kind: u16::from_ne_bytes([header[2], header[3]]) & KIND_MASK,
+            value,
+        })
     }
 }
 
@@ -451,7 +562,11 @@ impl<'a> Attribute<'a> {
 
     /// Text up to its terminating zero; None where it is not UTF-8.
     pub fn text(&self) -> Option<&'a str> {
-        let end = self.value.iter().position(|b| *b == 0).unwrap_or(self.value.len());
+        let end = self
+            .value
+            .iter()
+            .position(|b| *b == 0)
+            .unwrap_or(self.value.len());
         std::str::from_utf8(&self.value[..end]).ok()
     }
 
@@ -480,10 +595,16 @@ mod tests {
         });
         assert_eq!(request.finish(9).unwrap(), 1);
         let decoded = Messages::new(&request.bytes).next().unwrap().unwrap();
-        assert_eq!((decoded.kind, decoded.flags, decoded.sequence), (16, ACK | REQUEST, 9));
+        assert_eq!(
+            (decoded.kind, decoded.flags, decoded.sequence),
+            (16, ACK | REQUEST, 9)
+        );
         let attributes = decoded.attributes(6);
         assert_eq!(attributes.get(3).unwrap().text(), Some("lo"));
-        assert_eq!(attributes.get(18).unwrap().nested().get(1).unwrap().u32(), Some(0x0102_0304));
+        assert_eq!(
+            attributes.get(18).unwrap().nested().get(1).unwrap().u32(),
+            Some(0x0102_0304)
+        );
         assert_eq!(request.bytes.len() % 4, 0);
     }
 
@@ -515,7 +636,10 @@ mod tests {
 
     #[test]
     fn lengths_below_the_header_end_the_decoding() {
-        assert_eq!(Messages::new(&[3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).count(), 1);
+        assert_eq!(
+            Messages::new(&[3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).count(),
+            1
+        );
         assert_eq!(Attributes::new(&[0, 0, 1, 0, 0, 0, 0, 0]).count(), 0);
         assert_eq!(Attributes::new(&[4, 0, 1, 0, 3, 0, 1, 0]).count(), 1);
     }
@@ -525,11 +649,16 @@ mod tests {
         let mut socket = Socket::open(Protocol::Route).unwrap();
         let mut request = Request::new();
         // RTM_GETLINK of interface 1.
-        request.message(18, 0, |m| m.raw(&[0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
+        request.message(18, 0, |m| {
+            m.raw(&[0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+        });
         let mut name = None;
         socket
             .ask(request, |message| {
-                name = message.attributes(16).get(3).and_then(|a| a.text().map(str::to_owned));
+                name = message
+                    .attributes(16)
+                    .get(3)
+                    .and_then(|a| a.text().map(str::to_owned));
                 Ok(())
             })
             .unwrap();
@@ -547,6 +676,16 @@ mod tests {
             request.message(18, ACK, |m| m.raw(&body));
         }
         let error = socket.change(request).unwrap_err();
-        assert!(matches!(error, Error::Refused { errno: Errno::NODEV, index: 1, .. }), "{error:?}");
+        assert!(
+            matches!(
+                error,
+                Error::Refused {
+                    errno: Errno::NODEV,
+                    index: 1,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
     }
 }

@@ -283,3 +283,23 @@ fn privileged_a_namespace_of_its_own_gets_loopback() {
         assert!(links.contains("127.0.0.1/8"), "{links}");
     });
 }
+
+#[test]
+fn privileged_the_first_packet_of_a_container_gets_through() {
+    run(|| {
+        let network = Network::new(1, false, &[]);
+        for number in 11..31 {
+            let container = network.container(number);
+            // A dump tells the state without bringing it about, as a question for one link would.
+            let links = output("ip", &["-br", "link"]);
+            for name in [
+                container.endpoint.host_link.as_str(),
+                &network.record.bridge,
+            ] {
+                let line = links.lines().find(|line| line.starts_with(name)).unwrap();
+                assert_eq!(line.split_ascii_whitespace().nth(1), Some("UP"), "{line}");
+            }
+            network.leave(number);
+        }
+    });
+}
