@@ -49,7 +49,9 @@ impl Stdio {
     /// Descriptors that the child needs.
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
         match self {
-            Self::Inherit => vec![0, 1, 2],
+            // For a terminal too: were they closed, what is opened on the way would get their numbers, and be lost when
+            // the terminal takes them.
+            Self::Inherit | Self::Terminal { .. } => vec![0, 1, 2],
             Self::Files {
                 stdin,
                 stdout,
@@ -57,7 +59,6 @@ impl Stdio {
             } => {
                 vec![stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()]
             }
-            Self::Terminal { .. } => Vec::new(),
         }
     }
 
