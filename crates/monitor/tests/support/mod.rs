@@ -1,6 +1,7 @@
 //! A sealed world for tests of real runs: own roots, own network namespace, one busybox image.
 
 use std::io::BufReader;
+use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -17,7 +18,8 @@ use ketch_spec::Id;
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Programs of the image.
-const APPLETS: [&str; 12] = ["sh", "true", "false", "cat", "echo", "sleep", "kill", "stty", "ls", "id", "seq", "touch"];
+const APPLETS: [&str; 13] =
+    ["sh", "true", "false", "cat", "echo", "sleep", "kill", "stty", "ls", "id", "seq", "touch", "nc"];
 
 pub struct World {
     pub engine: Engine,
@@ -30,6 +32,8 @@ impl World {
         assert!(rustix::process::geteuid().is_root(), "this test makes containers and needs root");
         let thread = std::thread::spawn(|| {
             ketch_sys::namespace::unshare(ketch_sys::namespace::Namespaces::NETWORK).expect("a network namespace");
+            let own = std::fs::File::open("/proc/thread-self/ns/net").expect("own network namespace");
+            ketch_network::loopback_up(own.as_fd()).expect("loopback");
             let world = World::new();
             test(&world);
             world.leave();
