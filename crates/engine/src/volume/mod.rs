@@ -24,7 +24,7 @@ pub(crate) use create::create_for;
 pub use create::{VolumeRequest, create};
 pub use list::{exists, inspect, list, load};
 pub use populate::populate;
-pub use prune::{PruneOptions, Pruned, prune};
+pub use prune::{PruneOptions, Pruned, prune, size_bytes};
 pub use remove::remove;
 pub use users::{attach_user, detach_user};
 

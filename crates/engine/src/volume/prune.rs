@@ -59,6 +59,11 @@ fn wanted(volume: &Volume, options: &PruneOptions) -> bool {
         && !options.without_labels.iter().any(has)
 }
 
+/// Bytes of disk that a volume's content takes. Walks it: as slow as that is large.
+pub fn size_bytes(volume: &Volume) -> u64 {
+    size(&volume.mountpoint, 0)
+}
+
 /// Bytes on disk of a tree; what cannot be read counts nothing.
 fn size(path: &Path, depth: usize) -> u64 {
     const MAX_DEPTH: usize = 256;
