@@ -43,7 +43,7 @@ impl Verb for Args {
         let reference = named.with_default_tag();
         let engine = context.engine()?;
         if self.quiet {
-            image::push(engine, &reference, &Silent)?;
+            image::push(engine, &reference, None, &Silent)?;
             output::print_line(&reference.to_string())?;
             return Ok(Exit::SUCCESS);
         }
@@ -54,7 +54,7 @@ impl Verb for Args {
             "The push refers to repository [{}]",
             reference.name()
         ))?;
-        let pushed = image::push(engine, &reference, &Progress::new(Sink::Pushing))?;
+        let pushed = image::push(engine, &reference, None, &Progress::new(Sink::Pushing))?;
         let tag = reference.tag.as_deref().unwrap_or("latest");
         output::print_line(&format!(
             "{tag}: digest: {} size: {}",
