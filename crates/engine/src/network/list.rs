@@ -44,14 +44,15 @@ fn sweep(engine: &Engine) {
     if !directory_names(engine).is_ok_and(|names| names.iter().any(is_left)) {
         return;
     }
-    // With the lock, nobody is making one; who is removing one does so a second time without harm.
-    let Ok(_lock) = lock_all(engine) else { return };
     for name in directory_names(engine).unwrap_or_default() {
         let path = engine.paths().network_aside(&name);
-        if name.starts_with(CREATING) {
-            let _ = ketch_sys::fs::remove_tree(&path);
-        } else if name.starts_with(REMOVING) {
+        if name.starts_with(REMOVING) {
             let _ = remove::finish(engine, &path);
+        } else if name.starts_with(CREATING)
+            && let Ok(_lock) = lock_all(engine)
+        {
+            // With the lock, nobody is making one.
+            let _ = ketch_sys::fs::remove_tree(&path);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Networks: `bridge`, `host` and `none` exist from the start; others are bridges with names.
 //!
 //! A network is a record; its bridge and its rules exist while a running container is in it ([`ketch_network`]).
-//! A network appears whole by the rename of its directory and goes by another, both under the lock of all networks:
-//! subnets are chosen there, and names are claimed there.
+//! A network appears whole by the rename of its directory, under the lock of all networks, where its subnet is chosen and
+//! its name claimed; it goes by another rename, under its own lock, which whoever joins it holds too.
 
 mod connect;
 mod create;
@@ -153,7 +153,7 @@ fn read(engine: &Engine, id: &Id) -> Result<Option<NetworkRecord>> {
     Ok(Some(found))
 }
 
-/// The lock of all networks: held to make and to remove them, never while talking to a process.
+/// The lock of all networks: held to make them. The lock of names is taken within it, never the other way round.
 fn lock_all(engine: &Engine) -> Result<LeafLock> {
     let dir = engine.paths().networks_dir();
     std::fs::create_dir_all(&dir).map_err(|error| io_error("mkdir", &dir, &error))?;

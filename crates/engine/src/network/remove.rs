@@ -1,11 +1,12 @@
 //! `network rm`.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use ketch_network::{EndpointRecord, NetworkRecord};
 
-use super::{REMOVING, io_error, is_predefined, lock_all, network_error, resolve};
+use super::{REMOVING, io_error, is_predefined, network_error, resolve};
 use crate::event::{self, Event};
 use crate::lock::{LeafLock, OwnerLock};
 use crate::{Engine, Error, ErrorKind, Result, container, names, record};
@@ -32,7 +33,6 @@ pub fn remove(engine: &Engine, wanted: &str) -> Result<()> {
             .with("name", &network.name)
             .with("type", &network.driver),
     );
-    let _lock = lock_all(engine)?;
     finish(engine, &aside)
 }
 
@@ -80,12 +80,17 @@ fn set_aside(engine: &Engine, network: &NetworkRecord) -> Result<std::path::Path
     Ok(aside)
 }
 
-/// Takes away the name, the bridge and the directory of a network that was set aside. Called with the lock of all
-/// networks; idempotent.
+/// Takes away the name, the bridge and the directory of a network that was set aside. Idempotent, also where two do it
+/// at once.
 pub(super) fn finish(engine: &Engine, aside: &Path) -> Result<()> {
     if let Some(network) = record::read_if_there::<NetworkRecord>(&aside.join("network.json"))? {
         names::release(engine, names::NETWORK, &network.name, &network.id)?;
-        ketch_network::remove_bridge(aside, &network).map_err(|error| network_error(&error))?;
+        match ketch_network::remove_bridge(aside, &network) {
+            // The other has removed the directory.
+            Err(ketch_network::Error::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound => {}
+            other => other.map_err(|error| network_error(&error))?,
+        }
     }
     ketch_sys::fs::remove_tree(aside).map_err(|error| {
         Error::caused(
