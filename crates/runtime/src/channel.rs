@@ -105,8 +105,9 @@ impl Channel {
         let received = loop {
             let mut parts = [IoSliceMut::new(&mut bytes)];
             match recvmsg(&self.0, &mut parts, &mut control, flags) {
-                Err(Errno::INTR) => {}
-                Err(Errno::CONNRESET) => return Ok(None),
+                // CONNRESET: the other side ended without reading all. That is told once; what it said comes after.
+                // CONNRESET: the other side ended without reading all. That is told once; what it said comes after.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
                 other => break other.called("recvmsg")?,
             }
         };
@@ -195,5 +196,18 @@ mod tests {
         assert!(matches!(child.receive().unwrap(), Some(Message::Go)));
         assert!(child.is_closed());
         assert!(child.receive().unwrap().is_none());
+    }
+
+    #[test]
+    fn last_words_arrive_from_a_side_that_did_not_listen() {
+        let (parent, child) = Channel::pair().unwrap();
+        parent.send(&Message::Go).unwrap();
+        child.send(&Message::Executing).unwrap();
+        drop(child);
+        assert!(matches!(
+            parent.receive().unwrap(),
+            Some(Message::Executing)
+        ));
+        assert!(parent.receive().unwrap().is_none());
     }
 }

@@ -133,14 +133,6 @@ fn enter_namespaces(init: &mut Init<'_>) -> Result<()> {
         }
     }
     init.container.namespaces.join_all()?;
-    if init
-        .container
-        .namespaces
-        .joined(NamespaceKind::User)
-        .is_some()
-    {
-        become_root()?;
-    }
     if init.has_new(NamespaceKind::Cgroup) {
         // After the cgroup was entered: what the process is in now becomes the root of its view.
         namespace::unshare(Namespaces::CGROUP).during("make the cgroup namespace")?;

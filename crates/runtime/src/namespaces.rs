@@ -130,10 +130,10 @@ impl NamespacePlan {
         self.join.iter().map(|(_, fd)| fd.as_raw_fd())
     }
 
-    /// In the child: joins all but the pid namespace, which its parent's setns gave it.
+    /// In the child: joins all but the pid and user namespaces, which it was born into.
     pub fn join_all(&self) -> Result<()> {
         for (kind, fd) in &self.join {
-            if *kind != NamespaceKind::Pid {
+            if !matches!(kind, NamespaceKind::Pid | NamespaceKind::User) {
                 let step = format!("join the {} namespace", file_name(*kind));
                 namespace::join(fd, flag(*kind)).during(step)?;
             }

@@ -119,11 +119,12 @@ pub(crate) fn open_terminal(
             .during(step)?;
     }
     set_owner(terminal.as_fd(), owner).during(step)?;
+    // Before it is the controlling one: losing that by an error would be the end of this process, unreported.
+    channel.send(&Message::Console(master)).during(step)?;
     rustix::process::ioctl_tiocsctty(&terminal)
         .called("ioctl TIOCSCTTY")
         .during(step)?;
     install(terminal.as_fd(), terminal.as_fd(), terminal.as_fd())?;
-    channel.send(&Message::Console(master)).during(step)?;
     Ok(terminal)
 }
 

@@ -81,15 +81,20 @@ pub fn keep_over_exec(fd: RawFd) -> Result<()> {
 
 /// Unblocks all signals and gives all their default dispositions.
 pub fn reset_signals() {
-    // SAFETY: plain values on the stack; SIG_DFL is valid for every signal, and the calls that fail (SIGKILL, SIGSTOP,
-    // numbers that the C library keeps) change nothing.
+    // SAFETY: a plain value on the stack.
     unsafe {
         let mut empty: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut empty);
         libc::sigprocmask(libc::SIG_SETMASK, &empty, std::ptr::null_mut());
-        for signal in 1..=64 {
-            libc::signal(signal, libc::SIG_DFL);
-        }
+    }
+    // Zero is the default disposition, no flags, an empty mask, whatever the architecture's order of them.
+    let default = [0u64; 4];
+    let nothing = std::ptr::null_mut::<u64>();
+    for signal in 1..=64 {
+        // SAFETY: the kernel's structure is at most as large as `default`. The C library is passed by because it
+        // keeps two numbers from us, which someone may have ignored all the same. What the kernel refuses (SIGKILL,
+        // SIGSTOP) is not changed.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), nothing, 8usize) };
     }
 }
 

@@ -1,0 +1,98 @@
+//! Real containers from a real busybox. Needs root.
+//!
+//! `clone` refuses to work in a process with threads, which every test of the standard harness is in. So this file is
+//! its own harness: it executes itself anew for each case, with the case's name, and a case is the whole of that
+//! process. Filters of `cargo test` work as usual: a case runs if its name contains one of them.
+
+mod basics;
+mod cgroups;
+mod isolation;
+mod joining;
+mod mounting;
+mod namespaces;
+mod speed;
+mod world;
+
+use std::process::{Command, ExitCode};
+
+/// A case: its name, and what it does; it fails by a panic.
+type Case = (&'static str, fn());
+
+fn all() -> Vec<Case> {
+    [
+        basics::CASES,
+        isolation::CASES,
+        mounting::CASES,
+        namespaces::CASES,
+        joining::CASES,
+        cgroups::CASES,
+    ]
+    .concat()
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, name] = arguments.as_slice() {
+        if first == "--case" {
+            let case = all()
+                .into_iter()
+                .chain(speed::CASES.iter().copied())
+                .find(|case| case.0 == name);
+            (case.expect("a case of that name").1)();
+            return ExitCode::SUCCESS;
+        }
+    }
+    let filters: Vec<&String> = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let ignored = arguments.iter().any(|argument| argument == "--ignored");
+    let cases = if ignored {
+        speed::CASES.to_vec()
+    } else {
+        all()
+    };
+    let wanted = cases.into_iter().filter(|(name, _)| {
+        filters.is_empty() || filters.iter().any(|filter| name.contains(*filter))
+    });
+    if arguments.iter().any(|argument| argument == "--list") {
+        wanted.for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    run(
+        wanted.map(|(name, _)| name),
+        arguments.iter().any(|argument| argument == "--nocapture"),
+    )
+}
+
+fn run(names: impl Iterator<Item = &'static str>, show: bool) -> ExitCode {
+    let program = std::env::current_exe().expect("our own path");
+    let (mut passed, mut failed) = (0, Vec::new());
+    for name in names {
+        let output = Command::new(&program)
+            .args(["--case", name])
+            .output()
+            .expect("run a case");
+        if output.status.success() {
+            passed += 1;
+            println!("test {name} ... ok");
+        } else {
+            failed.push(name);
+            println!("test {name} ... FAILED ({})", output.status);
+        }
+        if show || !output.status.success() {
+            println!("{}", String::from_utf8_lossy(&output.stdout));
+            println!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    println!(
+        "\n{passed} passed; {} failed: {}",
+        failed.len(),
+        failed.join(", ")
+    );
+    if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
