@@ -119,6 +119,9 @@ pub enum Failure {
     /// `run`'s start failed, or its create: the words decide between 125, 126 and 127.
     #[error(transparent)]
     Start(Error),
+    /// `exec`'s process could not be started: as [`Failure::Start`], but otherwise an ordinary failure.
+    #[error(transparent)]
+    Exec(Error),
     /// A `--format` template.
     #[error("{message}")]
     Template {
@@ -189,6 +192,10 @@ impl Failure {
         match self {
             Self::Flag(_) | Self::Request { .. } => Exit(125),
             Self::Start(error) => start_code(error),
+            Self::Exec(error) => match start_code(error) {
+                Exit(125) => kind_code(error.kind),
+                code => code,
+            },
             Self::Engine(error) => kind_code(error.kind),
             Self::Template { code, .. } | Self::Told(code) => Exit(*code),
             // What a shell reports for a program that SIGPIPE ended, as other programs are.

@@ -53,7 +53,7 @@ fn text(failure: &Failure, command: &Command, invocation: &str, debug: bool) -> 
             )
         }
         Failure::Start(error) => format!("ketch: {}\n\n{run_help}", engine(error, debug)),
-        Failure::Engine(error) => format!("Error: {}", engine(error, debug)),
+        Failure::Engine(error) | Failure::Exec(error) => format!("Error: {}", engine(error, debug)),
         Failure::Request { .. } => format!("ketch: {failure}\n\n{run_help}"),
         other => other.to_string(),
     }

@@ -90,7 +90,7 @@ impl Verb for Args {
             stream: "signals",
             source,
         })?;
-        match container::exec(context.engine()?, &name, config)? {
+        match container::exec(context.engine()?, &name, config).map_err(Failure::Exec)? {
             Some(attached) => run::finish(context, session.run(attached.stream), &name),
             None => Ok(Exit::SUCCESS),
         }
