@@ -138,6 +138,9 @@ fn named_contexts(
     Ok(opened)
 }
 
+#[cfg(test)]
+mod tests;
+
 /// A file or folder of the specification data that lies beside the checkout (or where `KETCH_SPEC_DATA` says). Where
 /// it is absent, the test that asked says so and must return: it has then shown nothing.
 #[cfg(test)]
