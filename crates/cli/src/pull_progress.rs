@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ketch_engine::image::{PullEvent, PullObserver};
+use ketch_spec::image::{Descriptor, media_type};
 use ketch_spec::{Digest, Reference, size};
 
 /// Shortest time between two redraws of a progress bar.
@@ -34,6 +35,8 @@ pub struct Progress {
 struct State {
     /// Layers in the order of their first line, with what each line says.
     lines: Vec<(String, String)>,
+    /// What is being pulled, until its first line is written.
+    pulling: Option<Reference>,
     last_bar: Option<Instant>,
 }
 
@@ -78,7 +81,8 @@ impl Progress {
         match known {
             Some(at) if state.lines[at].1 == status => return,
             Some(at) => state.lines[at].1.clone_from(&status),
-            None => state.lines.push((id.clone(), status.clone())),
+            // What was not announced is no layer: a push also tells of the image config.
+            None => return,
         }
         let text = match known {
             Some(at) if self.terminal => {
@@ -87,6 +91,33 @@ impl Progress {
             }
             _ => format!("{id}: {status}\n"),
         };
+        self.write(&text);
+    }
+
+    /// The first lines: what is pulled, and each of its layers.
+    fn announce(&self, layers: &[Descriptor]) {
+        let pushing = self.sink == Sink::Pushing;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::new();
+        if let Some(reference) = state.pulling.take() {
+            text.push_str(&format!(
+                "{}: Pulling from {}\n",
+                version(&reference),
+                reference.repository
+            ));
+        }
+        let word = if pushing {
+            "Preparing"
+        } else {
+            "Pulling fs layer"
+        };
+        for layer in layers.iter().filter(|layer| is_layer(layer)) {
+            let id = crate::text::short_id(layer.digest.as_str()).to_owned();
+            if state.lines.iter().all(|(known, _)| *known != id) {
+                text.push_str(&format!("{id}: {word}\n"));
+                state.lines.push((id, word.to_owned()));
+            }
+        }
         self.write(&text);
     }
 
@@ -103,23 +134,15 @@ impl PullObserver for Progress {
     fn event(&self, event: PullEvent) {
         let pushing = self.sink == Sink::Pushing;
         match event {
-            PullEvent::Resolving { reference } if !pushing => {
-                self.write(&format!(
-                    "{}: Pulling from {}\n",
-                    version(&reference),
-                    reference.repository
-                ));
-            }
-            PullEvent::Layers { layers } => {
-                let word = if pushing {
-                    "Preparing"
-                } else {
-                    "Pulling fs layer"
-                };
-                for layer in layers {
-                    self.set(&layer.digest, word, false);
+            PullEvent::Resolving { reference } => {
+                if !pushing {
+                    self.state
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .pulling = Some(reference);
                 }
             }
+            PullEvent::Layers { layers } => self.announce(&layers),
             PullEvent::Exists { digest } => {
                 self.set(
                     &digest,
@@ -153,9 +176,16 @@ impl PullObserver for Progress {
             PullEvent::Verifying { digest } => self.set(&digest, "Verifying Checksum", false),
             PullEvent::Unpacking { digest } => self.set(&digest, "Download complete", false),
             PullEvent::Done { digest } => self.set(&digest, self.done_word(), false),
-            PullEvent::Resolving { .. } | PullEvent::Finished { .. } => {}
+            PullEvent::Finished { .. } => {}
         }
     }
+}
+
+fn is_layer(descriptor: &Descriptor) -> bool {
+    !matches!(
+        descriptor.media_type.as_str(),
+        media_type::CONFIG | media_type::DOCKER_CONFIG
+    )
 }
 
 /// The tag or digest.

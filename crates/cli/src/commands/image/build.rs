@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use ketch_build::{
-    BuildError, BuildRequest, Context as BuildContext, DockerfileSource, Silent, StepNetwork,
+    BuildError, BuildRequest, Context as BuildContext, DockerfileSource, NamedContext, Secret,
+    Silent, StepNetwork,
 };
 use ketch_spec::{Platform, Reference};
 
@@ -28,7 +29,6 @@ pub const COMMAND: Command = Command {
         Refused::value("allow"),
         Refused::value("annotation"),
         Refused::value("attest"),
-        Refused::value("build-context"),
         Refused::value("builder"),
         Refused::value("cache-from"),
         Refused::value("cache-to"),
@@ -49,7 +49,6 @@ pub const COMMAND: Command = Command {
         Refused::value("provenance"),
         Refused::boolean("push"),
         Refused::value("sbom"),
-        Refused::value("secret"),
         Refused::value("security-opt"),
         Refused::boolean("squash"),
         Refused::value("ssh"),
@@ -63,6 +62,9 @@ struct Args {
     /// Add a custom host-to-IP mapping (format: "host:ip")
     #[arg(long, value_name = "list", value_parser = crate::create::extra_host)]
     add_host: Vec<String>,
+    /// Additional build contexts (e.g., name=path)
+    #[arg(long, value_name = "stringArray", value_parser = crate::create::pair)]
+    build_context: Vec<(String, String)>,
     /// Set build-time variables
     #[arg(long, value_name = "list")]
     build_arg: Vec<String>,
@@ -108,6 +110,9 @@ struct Args {
     /// Suppress the build output and print image ID on success
     #[arg(short, long)]
     quiet: bool,
+    /// Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
+    #[arg(long, value_name = "stringArray")]
+    secret: Vec<String>,
     /// Shared memory size for build containers
     #[arg(long, value_name = "bytes", value_parser = bytes)]
     shm_size: Option<u64>,
@@ -209,7 +214,16 @@ impl Args {
             platform: platform.map_err(|error| Failure::request(error.to_string()))?,
             extra_hosts: self.add_host,
             shm_size_bytes: self.shm_size,
-            ..BuildRequest::default()
+            named_contexts: self
+                .build_context
+                .into_iter()
+                .map(named_context)
+                .collect::<Result<_, _>>()?,
+            secrets: self
+                .secret
+                .iter()
+                .map(|text| secret(text))
+                .collect::<Result<_, _>>()?,
         })
     }
 }
@@ -227,6 +241,68 @@ fn build_args(given: Vec<String>, proxies: &[String]) -> BTreeMap<String, String
         .chain(&given)
         .filter_map(|text| split(text))
         .collect()
+}
+
+/// `NAME=PATH` or `NAME=docker-image://REFERENCE`.
+fn named_context((name, source): (String, String)) -> Result<(String, NamedContext), Failure> {
+    if let Some(image) = source.strip_prefix("docker-image://") {
+        return Ok((name, NamedContext::Image(image.to_owned())));
+    }
+    if source.contains("://") || source.starts_with("target:") {
+        return Err(Failure::request(format!(
+            "--build-context {name}={source} is not supported"
+        )));
+    }
+    Ok((name, NamedContext::Directory(PathBuf::from(source))))
+}
+
+/// The largest secret that is read.
+const MAX_SECRET_BYTES: u64 = 500 * 1024;
+
+/// `id=NAME[,src=FILE|env=VARIABLE]`; without a source, the variable NAME or else the file NAME.
+fn secret(text: &str) -> Result<(String, Secret), Failure> {
+    let (mut id, mut file, mut variable) = (None, None, None);
+    for field in text.split(',') {
+        match field.split_once('=') {
+            Some(("id", value)) => id = Some(value.to_owned()),
+            Some(("src" | "source", value)) => file = Some(value.to_owned()),
+            Some(("env", value)) => variable = Some(value.to_owned()),
+            Some(("type", "file")) => {}
+            Some(("type", "env")) => variable = variable.or_else(|| id.clone()),
+            _ => {
+                return Err(Failure::request(format!(
+                    "invalid field {field:?} of --secret"
+                )));
+            }
+        }
+    }
+    let id = id.ok_or_else(|| Failure::request("--secret needs an id"))?;
+    let outer = variable.as_deref().or(if file.is_none() {
+        Some(id.as_str())
+    } else {
+        None
+    });
+    if let Some(value) = outer.and_then(|name| std::env::var(name).ok()) {
+        return Ok((id, Secret(value.into_bytes())));
+    }
+    if let Some(name) = variable {
+        return Err(Failure::request(format!(
+            "secret {id}: {name} is not set in the environment"
+        )));
+    }
+    let path = PathBuf::from(file.unwrap_or_else(|| id.clone()));
+    let failure = |source| Failure::File {
+        action: "open",
+        path: path.clone(),
+        source,
+    };
+    let mut content = Vec::new();
+    std::fs::File::open(&path)
+        .map_err(failure)?
+        .take(MAX_SECRET_BYTES)
+        .read_to_end(&mut content)
+        .map_err(failure)?;
+    Ok((id, Secret(content)))
 }
 
 /// Where the context and the Dockerfile come from. Only one of them can be standard input.
