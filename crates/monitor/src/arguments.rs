@@ -52,14 +52,20 @@ impl Arguments {
         let (mut id, mut data_root, mut run_root, mut executable) = (None, None, None, None);
         let (mut attach, mut size) = (None, None);
         while let Some(word) = words.next() {
-            let mut value = || words.next().ok_or_else(|| ArgumentError::Option(word.clone()));
+            let mut value = || {
+                words
+                    .next()
+                    .ok_or_else(|| ArgumentError::Option(word.clone()))
+            };
             match word.to_str() {
                 Some("--data-root") => data_root = Some(PathBuf::from(value()?)),
                 Some("--run-root") => run_root = Some(PathBuf::from(value()?)),
                 Some("--executable") => executable = Some(PathBuf::from(value()?)),
                 Some("--attach") => attach = Some(read("--attach", value()?, streams)?),
                 Some("--size") => size = Some(read("--size", value()?, rows_and_columns)?),
-                Some(text) if !text.starts_with('-') => id = Some(read("the id", word, |text| text.parse().ok())?),
+                Some(text) if !text.starts_with('-') => {
+                    id = Some(read("the id", word, |text| text.parse().ok())?)
+                }
                 _ => return Err(ArgumentError::Option(word)),
             }
         }
@@ -74,8 +80,15 @@ impl Arguments {
     }
 }
 
-fn read<T>(option: &'static str, value: OsString, parse: impl Fn(&str) -> Option<T>) -> Result<T, ArgumentError> {
-    value.to_str().and_then(parse).ok_or(ArgumentError::Value { option, value })
+fn read<T>(
+    option: &'static str,
+    value: OsString,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<T, ArgumentError> {
+    value
+        .to_str()
+        .and_then(parse)
+        .ok_or(ArgumentError::Value { option, value })
 }
 
 fn streams(text: &str) -> Option<AttachStreams> {
@@ -112,24 +125,59 @@ mod tests {
     #[test]
     fn reads_all_of_it() {
         let id = "a".repeat(64);
-        let arguments = parse(&format!("--attach stdin,stderr --size 24x80 --data-root /d --run-root /r --executable /k {id}"));
+        let arguments = parse(&format!(
+            "--attach stdin,stderr --size 24x80 --data-root /d --run-root /r --executable /k {id}"
+        ));
         let arguments = arguments.expect("arguments");
         assert_eq!(arguments.id.as_str(), id);
         let attach = arguments.attach.expect("attach");
         assert!(attach.stdin && !attach.stdout && attach.stderr);
         assert_eq!(arguments.size, Some((24, 80)));
-        assert_eq!((arguments.data_root, arguments.run_root), ("/d".into(), "/r".into()));
+        assert_eq!(
+            (arguments.data_root, arguments.run_root),
+            ("/d".into(), "/r".into())
+        );
         assert_eq!(arguments.executable, PathBuf::from("/k"));
     }
 
     #[test]
     fn says_what_is_wrong() {
         let id = "a".repeat(64);
-        assert!(parse(&id).expect_err("roots").to_string().contains("--data-root"));
-        assert!(parse("--data-root /d --run-root /r --executable /k").expect_err("id").to_string().contains("the id"));
-        assert!(parse("--data-root /d --run-root /r xyz").expect_err("id").to_string().contains("xyz"));
-        assert!(parse("--attach stdfoo").expect_err("stream").to_string().contains("stdfoo"));
-        assert!(parse("--fast").expect_err("flag").to_string().contains("--fast"));
-        assert!(parse("--data-root").expect_err("value").to_string().contains("--data-root"));
+        assert!(
+            parse(&id)
+                .expect_err("roots")
+                .to_string()
+                .contains("--data-root")
+        );
+        assert!(
+            parse("--data-root /d --run-root /r --executable /k")
+                .expect_err("id")
+                .to_string()
+                .contains("the id")
+        );
+        assert!(
+            parse("--data-root /d --run-root /r xyz")
+                .expect_err("id")
+                .to_string()
+                .contains("xyz")
+        );
+        assert!(
+            parse("--attach stdfoo")
+                .expect_err("stream")
+                .to_string()
+                .contains("stdfoo")
+        );
+        assert!(
+            parse("--fast")
+                .expect_err("flag")
+                .to_string()
+                .contains("--fast")
+        );
+        assert!(
+            parse("--data-root")
+                .expect_err("value")
+                .to_string()
+                .contains("--data-root")
+        );
     }
 }

@@ -82,7 +82,16 @@ pub struct Client {
 impl Client {
     /// A new connection; the socket must be non-blocking.
     pub fn new(id: u64, socket: UnixStream, role: Role) -> Self {
-        Self { id, role, socket, input: Vec::new(), input_ended: false, output: Vec::new(), sent: 0, gone: false }
+        Self {
+            id,
+            role,
+            socket,
+            input: Vec::new(),
+            input_ended: false,
+            output: Vec::new(),
+            sent: 0,
+            gone: false,
+        }
     }
 
     /// What to poll its socket for. Input of a client whose target can't take more now (`paused`) is left where it is.
@@ -110,7 +119,10 @@ impl Client {
     /// Whether it receives `stream` of `target`.
     pub fn receives(&self, target: Target, stream: Stream) -> bool {
         match &self.role {
-            Role::Attached { target: joined, streams } if *joined == target && !self.gone => match stream {
+            Role::Attached {
+                target: joined,
+                streams,
+            } if *joined == target && !self.gone => match stream {
                 Stream::Stdout => streams.stdout,
                 Stream::Stderr => streams.stderr,
             },
@@ -121,7 +133,10 @@ impl Client {
     /// Whether it is attached to `target`, and whether with standard input.
     pub fn attached_to(&self, target: Target) -> Option<bool> {
         match &self.role {
-            Role::Attached { target: joined, streams } if *joined == target && !self.gone => Some(streams.stdin),
+            Role::Attached {
+                target: joined,
+                streams,
+            } if *joined == target && !self.gone => Some(streams.stdin),
             _ => None,
         }
     }
@@ -143,7 +158,8 @@ impl Client {
                 self.input.extend_from_slice(&buffer[..count]);
                 self.parse(&mut incoming);
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(_) => self.gone = true,
         }
         incoming
@@ -178,7 +194,9 @@ impl Client {
             incoming.push(Incoming::Request(line));
         } else if self.input.len() > MAX_REQUEST_BYTES {
             self.input.clear();
-            incoming.push(Incoming::Nonsense(format!("a request has at most {MAX_REQUEST_BYTES} bytes")));
+            incoming.push(Incoming::Nonsense(format!(
+                "a request has at most {MAX_REQUEST_BYTES} bytes"
+            )));
         }
     }
 
@@ -245,10 +263,14 @@ impl Client {
         }
         let mut done = 0;
         if self.pending() == 0 {
-            let slices: Vec<_> = parts.iter().map(|part| std::io::IoSlice::new(part)).collect();
+            let slices: Vec<_> = parts
+                .iter()
+                .map(|part| std::io::IoSlice::new(part))
+                .collect();
             match self.socket.write_vectored(&slices) {
                 Ok(count) => done = count,
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(_) => {
                     self.gone = true;
                     return;
@@ -283,7 +305,14 @@ mod tests {
     }
 
     fn attached() -> Role {
-        Role::Attached { target: Target::Init, streams: AttachStreams { stdin: true, stdout: true, stderr: false } }
+        Role::Attached {
+            target: Target::Init,
+            streams: AttachStreams {
+                stdin: true,
+                stdout: true,
+                stderr: false,
+            },
+        }
     }
 
     #[test]
@@ -332,7 +361,9 @@ mod tests {
         let mut theirs = std::io::BufReader::new(theirs);
         for _ in 0..frames {
             client.flush();
-            let frame = stream::read_frame(&mut theirs).expect("read").expect("a frame");
+            let frame = stream::read_frame(&mut theirs)
+                .expect("read")
+                .expect("a frame");
             assert_eq!(frame, Frame::Stdout(chunk.clone()));
         }
         assert!(!client.is_full() && !client.interest(false).contains(PollFlags::OUT));

@@ -17,9 +17,17 @@ impl Monitor {
     /// # Errors
     /// An address that cannot be had, the kernel's refusal; then nothing has changed.
     pub fn connect(&mut self, endpoint: EndpointConfig) -> Result<()> {
-        if self.config.network.endpoints.iter().any(|other| other.network == endpoint.network) {
-            let message =
-                format!("endpoint with name {} already exists in network {}", self.config.name, endpoint.network);
+        if self
+            .config
+            .network
+            .endpoints
+            .iter()
+            .any(|other| other.network == endpoint.network)
+        {
+            let message = format!(
+                "endpoint with name {} already exists in network {}",
+                self.config.name, endpoint.network
+            );
             return Err(Error::new(ErrorKind::Forbidden, message));
         }
         if self.run.is_none() {
@@ -38,8 +46,12 @@ impl Monitor {
                 self.networks_changed()
             }
             Err(error) => {
-                self.config.network.endpoints.retain(|other| other.network != joined.network.name);
-                let undone = networks::leave(&self.config, &joined).map(|bridge| self.retired.extend(bridge));
+                self.config
+                    .network
+                    .endpoints
+                    .retain(|other| other.network != joined.network.name);
+                let undone = networks::leave(&self.config, &joined)
+                    .map(|bridge| self.retired.extend(bridge));
                 Err(match undone {
                     Ok(()) => error,
                     Err(undo) => error.hint(format!("not all of it could be undone: {undo}")),
@@ -49,8 +61,14 @@ impl Monitor {
     }
 
     fn link_and_record(&mut self, joined: &Joined, endpoint: EndpointConfig) -> Result<()> {
-        let Some(run) = self.run.as_ref() else { return Ok(()) };
-        let netns = run.made.container().network_namespace().map_err(|error| internal("cannot enter the container's network", &error))?;
+        let Some(run) = self.run.as_ref() else {
+            return Ok(());
+        };
+        let netns = run
+            .made
+            .container()
+            .network_namespace()
+            .map_err(|error| internal("cannot enter the container's network", &error))?;
         let outward = |joined: &Joined| joined.endpoint.gateway.is_some();
         let options = AttachOptions {
             interface: &joined.interface,
@@ -69,15 +87,30 @@ impl Monitor {
     /// It is not in it; the kernel's refusal.
     pub fn disconnect(&mut self, network: &str) -> Result<()> {
         let before = self.config.network.endpoints.len();
-        self.config.network.endpoints.retain(|endpoint| endpoint.network != network);
+        self.config
+            .network
+            .endpoints
+            .retain(|endpoint| endpoint.network != network);
         if self.config.network.endpoints.len() == before {
-            let message = format!("container {} is not connected to network {network}", self.id);
+            let message = format!(
+                "container {} is not connected to network {network}",
+                self.id
+            );
             return Err(Error::new(ErrorKind::Forbidden, message));
         }
         // Commit point: the next run does not join it. This run leaves it now.
         load::write_config(&self.engine, &self.config)?;
-        let Some(run) = self.run.as_mut() else { return Ok(()) };
-        let Some(at) = run.made.joined.iter().position(|joined| joined.network.name == network) else { return Ok(()) };
+        let Some(run) = self.run.as_mut() else {
+            return Ok(());
+        };
+        let Some(at) = run
+            .made
+            .joined
+            .iter()
+            .position(|joined| joined.network.name == network)
+        else {
+            return Ok(());
+        };
         let joined = run.made.joined.remove(at);
         ketch_network::detach(&joined.endpoint).map_err(|error| network_error(&error))?;
         self.retired.extend(networks::leave(&self.config, &joined)?);
@@ -88,7 +121,9 @@ impl Monitor {
     /// Ports, names, files and the state record follow the networks.
     fn networks_changed(&mut self) -> Result<()> {
         let (engine, config) = (&self.engine, &self.config);
-        let Some(run) = self.run.as_mut() else { return Ok(()) };
+        let Some(run) = self.run.as_mut() else {
+            return Ok(());
+        };
         run.made.renew_ports(config)?;
         run.made.renew_names(config)?;
         files::write(engine, config, &networks::addresses(&run.made.joined))?;
@@ -98,9 +133,19 @@ impl Monitor {
     }
 
     fn free_interface(&self) -> usize {
-        let joined = self.run.as_ref().map(|run| run.made.joined.as_slice()).unwrap_or_default();
-        let taken = |index: usize| joined.iter().any(|joined| joined.interface == format!("eth{index}"));
-        (0..=joined.len()).find(|index| !taken(*index)).unwrap_or(joined.len())
+        let joined = self
+            .run
+            .as_ref()
+            .map(|run| run.made.joined.as_slice())
+            .unwrap_or_default();
+        let taken = |index: usize| {
+            joined
+                .iter()
+                .any(|joined| joined.interface == format!("eth{index}"))
+        };
+        (0..=joined.len())
+            .find(|index| !taken(*index))
+            .unwrap_or(joined.len())
     }
 
     /// Takes the name that the caller has claimed.
@@ -114,9 +159,12 @@ impl Monitor {
             self.config.name = old;
             return Err(error);
         }
-        let Some(run) = self.run.as_mut() else { return Ok(()) };
+        let Some(run) = self.run.as_mut() else {
+            return Ok(());
+        };
         for joined in &mut run.made.joined {
-            ketch_network::rename_endpoint(&joined.directory, &self.id, name).map_err(|error| network_error(&error))?;
+            ketch_network::rename_endpoint(&joined.directory, &self.id, name)
+                .map_err(|error| network_error(&error))?;
             name.clone_into(&mut joined.endpoint.name);
         }
         if self.config.network.mode == NetworkMode::Bridge {

@@ -45,22 +45,41 @@ impl Control {
     /// # Errors
     /// Those of the file system.
     pub fn bind(path: &Path) -> Result<Self, ControlError> {
-        let failed = |call| move |source| ControlError { call, path: path.to_owned(), source };
+        let failed = |call| {
+            move |source| ControlError {
+                call,
+                path: path.to_owned(),
+                source,
+            }
+        };
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(failed("bind")(ErrorKind::InvalidInput.into()));
         };
         match std::fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("unlink")(error)),
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(failed("unlink")(error));
+            }
             _ => {}
         }
         // A socket address holds 107 bytes only; through the directory's descriptor every path is short.
-        let directory = rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| failed("open directory of")(errno.into()))?;
-        let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+        let directory = rustix::fs::open(
+            directory,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|errno| failed("open directory of")(errno.into()))?;
+        let short = Path::new("/proc/self/fd")
+            .join(directory.as_raw_fd().to_string())
+            .join(name);
         let listener = UnixListener::bind(short).map_err(failed("bind"))?;
         std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed("chmod"))?;
         listener.set_nonblocking(true).map_err(failed("fcntl"))?;
-        Ok(Self { listener, path: path.to_owned(), clients: Vec::new(), next_id: 1 })
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+            clients: Vec::new(),
+            next_id: 1,
+        })
     }
 
     /// Whether more connections can be taken now.
@@ -90,7 +109,13 @@ impl Control {
     /// Those of fcntl(2).
     pub fn adopt(&mut self, socket: UnixStream, streams: AttachStreams) -> io::Result<()> {
         socket.set_nonblocking(true)?;
-        self.insert(socket, Role::Attached { target: Target::Init, streams });
+        self.insert(
+            socket,
+            Role::Attached {
+                target: Target::Init,
+                streams,
+            },
+        );
         Ok(())
     }
 
@@ -111,19 +136,29 @@ impl Control {
 
     /// Whether a client of `target` has so much to receive that no more should be read for it.
     pub fn is_full(&self, target: Target) -> bool {
-        self.clients.iter().any(|client| client.is_full() && client.attached_to(target).is_some())
+        self.clients
+            .iter()
+            .any(|client| client.is_full() && client.attached_to(target).is_some())
     }
 
     /// Sends output of `target` to all who receive it.
     pub fn broadcast(&mut self, target: Target, stream: Stream, bytes: &[u8]) {
-        for client in self.clients.iter_mut().filter(|client| client.receives(target, stream)) {
+        for client in self
+            .clients
+            .iter_mut()
+            .filter(|client| client.receives(target, stream))
+        {
             client.send_output(stream, bytes);
         }
     }
 
     /// Tells the clients of `target` how it ended; nothing follows.
     pub fn end_target(&mut self, target: Target, exit: &ExitRecord) {
-        for client in self.clients.iter_mut().filter(|client| client.attached_to(target).is_some()) {
+        for client in self
+            .clients
+            .iter_mut()
+            .filter(|client| client.attached_to(target).is_some())
+        {
             client.send_frame(&Frame::Exit(exit.clone()));
             client.role = Role::Leaving;
         }
@@ -131,7 +166,8 @@ impl Control {
 
     /// Replies to all who wait for `awaited`.
     pub fn reply_waiting(&mut self, awaited: Awaited, reply: &Reply) {
-        let waits = |client: &&mut Client| matches!(client.role, Role::Waiting(what) if what == awaited);
+        let waits =
+            |client: &&mut Client| matches!(client.role, Role::Waiting(what) if what == awaited);
         for client in self.clients.iter_mut().filter(waits) {
             client.reply_and_leave(reply);
         }
@@ -166,7 +202,8 @@ impl AsFd for Control {
 }
 
 fn is_ours(socket: &UnixStream) -> bool {
-    rustix::net::sockopt::socket_peercred(socket).is_ok_and(|peer| peer.uid == rustix::process::geteuid())
+    rustix::net::sockopt::socket_peercred(socket)
+        .is_ok_and(|peer| peer.uid == rustix::process::geteuid())
 }
 
 #[cfg(test)]
@@ -187,13 +224,20 @@ mod tests {
 
     fn connect(path: &Path) -> UnixStream {
         let directory = std::fs::File::open(path.parent().expect("parent")).expect("directory");
-        UnixStream::connect(format!("/proc/self/fd/{}/control.sock", directory.as_raw_fd())).expect("connect")
+        UnixStream::connect(format!(
+            "/proc/self/fd/{}/control.sock",
+            directory.as_raw_fd()
+        ))
+        .expect("connect")
     }
 
     #[test]
     fn binds_below_a_long_path_for_the_owner_only_and_replaces_an_old_one() {
         let (_directory, path, control) = bound();
-        assert_eq!(std::fs::metadata(&path).expect("stat").permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).expect("stat").permissions().mode() & 0o777,
+            0o600
+        );
         drop(control);
         Control::bind(&path).expect("again").close();
         assert!(!path.exists());

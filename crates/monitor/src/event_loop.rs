@@ -38,7 +38,8 @@ struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     fn add(&mut self, source: Source, descriptor: BorrowedFd<'a>, flags: PollFlags) {
         self.sources.push(source);
-        self.descriptors.push(PollFd::from_borrowed_fd(descriptor, flags));
+        self.descriptors
+            .push(PollFd::from_borrowed_fd(descriptor, flags));
     }
 
     fn add_streams(&mut self, target: Target, streams: &'a ProcessStreams, full: bool) {
@@ -82,10 +83,22 @@ impl Monitor {
         match poll(&mut wanted.descriptors, timeout.as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(Vec::new()),
-            Err(errno) => return Err(Error::caused(ErrorKind::Internal, "cannot wait for events", &errno)),
+            Err(errno) => {
+                return Err(Error::caused(
+                    ErrorKind::Internal,
+                    "cannot wait for events",
+                    &errno,
+                ));
+            }
         }
-        let ready = wanted.sources.iter().zip(&wanted.descriptors).filter(|(_, found)| !found.revents().is_empty());
-        Ok(ready.map(|(source, found)| (*source, found.revents())).collect())
+        let ready = wanted
+            .sources
+            .iter()
+            .zip(&wanted.descriptors)
+            .filter(|(_, found)| !found.revents().is_empty());
+        Ok(ready
+            .map(|(source, found)| (*source, found.revents()))
+            .collect())
     }
 
     fn wanted(&self) -> Wanted<'_> {
@@ -95,13 +108,21 @@ impl Monitor {
             wanted.add(Source::Listener, self.control.as_fd(), PollFlags::IN);
         }
         for client in self.control.clients() {
-            wanted.add(Source::Client(client.id), client.as_fd(), client.interest(self.is_input_full(client)));
+            wanted.add(
+                Source::Client(client.id),
+                client.as_fd(),
+                client.interest(self.is_input_full(client)),
+            );
         }
         let Some(run) = &self.run else { return wanted };
         if run.ended.is_none() {
             wanted.add(Source::Init, run.made.container().pidfd(), PollFlags::IN);
         }
-        wanted.add_streams(Target::Init, &run.streams, self.control.is_full(Target::Init));
+        wanted.add_streams(
+            Target::Init,
+            &run.streams,
+            self.control.is_full(Target::Init),
+        );
         for session in &run.sessions {
             let target = Target::Session(session.id);
             wanted.add(Source::Session(session.id), session.pidfd(), PollFlags::IN);
@@ -117,10 +138,15 @@ impl Monitor {
     }
 
     fn is_input_full(&self, client: &Client) -> bool {
-        let (Role::Attached { target, .. }, Some(run)) = (&client.role, &self.run) else { return false };
+        let (Role::Attached { target, .. }, Some(run)) = (&client.role, &self.run) else {
+            return false;
+        };
         match target {
             Target::Init => run.streams.is_full(),
-            Target::Session(id) => run.sessions.iter().any(|session| session.id == *id && session.streams.is_full()),
+            Target::Session(id) => run
+                .sessions
+                .iter()
+                .any(|session| session.id == *id && session.streams.is_full()),
         }
     }
 
@@ -153,13 +179,23 @@ impl Monitor {
 
     /// Reads once from a process and passes it on: to the log and to clients.
     pub fn pass_output(&mut self, target: Target, stream: Stream) -> Output {
-        let Some(run) = self.run.as_mut() else { return Output::End };
+        let Some(run) = self.run.as_mut() else {
+            return Output::End;
+        };
         let streams = match target {
             Target::Init => Some(&mut run.streams),
-            Target::Session(id) => run.sessions.iter_mut().find(|session| session.id == id).map(|s| &mut s.streams),
+            Target::Session(id) => run
+                .sessions
+                .iter_mut()
+                .find(|session| session.id == id)
+                .map(|s| &mut s.streams),
         };
-        let output = streams.map_or(Output::End, |streams| streams.read(stream, &mut self.buffer));
-        let Output::Bytes(count) = output else { return output };
+        let output = streams.map_or(Output::End, |streams| {
+            streams.read(stream, &mut self.buffer)
+        });
+        let Output::Bytes(count) = output else {
+            return output;
+        };
         let bytes = &self.buffer[..count];
         match target {
             Target::Init => run.log.append(stream, bytes, Timestamp::now()),
@@ -174,7 +210,10 @@ impl Monitor {
     }
 
     fn answer_names(&mut self) {
-        let answered = self.run.as_mut().map_or(Ok(()), |run| run.made.answer_names());
+        let answered = self
+            .run
+            .as_mut()
+            .map_or(Ok(()), |run| run.made.answer_names());
         if let Err(error) = answered {
             self.note(&error);
         }
@@ -191,7 +230,9 @@ impl Monitor {
     }
 
     fn client_ready(&mut self, id: u64, flags: PollFlags) {
-        let Some(client) = self.control.client(id) else { return };
+        let Some(client) = self.control.client(id) else {
+            return;
+        };
         if flags.contains(PollFlags::OUT) {
             client.flush();
         }
@@ -212,7 +253,11 @@ impl Monitor {
                 self.request(id, &line);
                 // Frames may have come in the same packet.
                 let mut later = Vec::new();
-                if let Some(client) = self.control.client(id).filter(|c| matches!(c.role, Role::Attached { .. })) {
+                if let Some(client) = self
+                    .control
+                    .client(id)
+                    .filter(|c| matches!(c.role, Role::Attached { .. }))
+                {
                     client.parse(&mut later);
                 }
                 for message in later {
@@ -234,7 +279,9 @@ impl Monitor {
     }
 
     fn session_ready(&mut self, id: u64) {
-        let Some(session) = self.run.as_mut().and_then(|run| run.session(id)) else { return };
+        let Some(session) = self.run.as_mut().and_then(|run| run.session(id)) else {
+            return;
+        };
         if let Ok(Some(exit)) = session.process.try_wait() {
             self.session_ended(id, &exit_record(exit, Timestamp::now()));
         }

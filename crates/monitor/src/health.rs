@@ -54,7 +54,9 @@ impl Health {
     pub fn new(check: &HealthCheck, now: Instant) -> Option<Self> {
         let command = match check.test.split_first()? {
             (kind, words) if kind == "CMD" && !words.is_empty() => words.to_vec(),
-            (kind, [line]) if kind == "CMD-SHELL" => vec!["/bin/sh".into(), "-c".into(), line.clone()],
+            (kind, [line]) if kind == "CMD-SHELL" => {
+                vec!["/bin/sh".into(), "-c".into(), line.clone()]
+            }
             _ => return None,
         };
         let mut health = Self {
@@ -63,10 +65,17 @@ impl Health {
             timeout: or_default(check.timeout, DEFAULT_TIMEOUT),
             start_period: or_default(check.start_period, Duration::ZERO),
             start_interval: or_default(check.start_interval, DEFAULT_START_INTERVAL),
-            retries: u32::try_from(check.retries).ok().filter(|n| *n > 0).unwrap_or(DEFAULT_RETRIES),
+            retries: u32::try_from(check.retries)
+                .ok()
+                .filter(|n| *n > 0)
+                .unwrap_or(DEFAULT_RETRIES),
             run_began: now,
             phase: Phase::Suspended,
-            state: HealthState { status: HealthStatus::Starting, failing_streak: 0, log: Vec::new() },
+            state: HealthState {
+                status: HealthStatus::Starting,
+                failing_streak: 0,
+                log: Vec::new(),
+            },
         };
         health.schedule(now);
         Some(health)
@@ -112,11 +121,17 @@ impl Health {
             // A probe that was under way when the container was paused, or one that never started.
             Phase::Idle { .. } | Phase::Suspended => (now, at),
         };
-        let output = String::from_utf8_lossy(&output[..output.len().min(MAX_OUTPUT_BYTES)]).into_owned();
+        let output =
+            String::from_utf8_lossy(&output[..output.len().min(MAX_OUTPUT_BYTES)]).into_owned();
         if self.state.log.len() == MAX_PROBES {
             self.state.log.remove(0);
         }
-        self.state.log.push(HealthProbe { start, end: at, exit_code, output });
+        self.state.log.push(HealthProbe {
+            start,
+            end: at,
+            exit_code,
+            output,
+        });
         let before = self.state.status;
         if exit_code == 0 {
             self.state.failing_streak = 0;
@@ -135,7 +150,10 @@ impl Health {
 
     /// The probe was ended for taking too long. True if the verdict changed.
     pub fn timed_out(&mut self, now: Instant, at: Timestamp) -> bool {
-        let message = format!("Health check exceeded timeout ({})", ketch_spec::duration::go_format(self.timeout));
+        let message = format!(
+            "Health check exceeded timeout ({})",
+            ketch_spec::duration::go_format(self.timeout)
+        );
         self.finished(now, at, -1, message.as_bytes())
     }
 
@@ -150,8 +168,13 @@ impl Health {
     }
 
     fn schedule(&mut self, now: Instant) {
-        let starting = self.state.status == HealthStatus::Starting && now - self.run_began < self.start_period;
-        let pause = if starting { self.start_interval } else { self.interval };
+        let starting =
+            self.state.status == HealthStatus::Starting && now - self.run_began < self.start_period;
+        let pause = if starting {
+            self.start_interval
+        } else {
+            self.interval
+        };
         self.phase = Phase::Idle { next: now + pause };
     }
 }
@@ -201,9 +224,24 @@ mod tests {
 
     #[test]
     fn none_and_nonsense_have_no_checks() {
-        for test in [vec![], vec!["NONE"], vec!["CMD"], vec!["CMD-SHELL", "a", "b"], vec!["x", "y"]] {
+        for test in [
+            vec![],
+            vec!["NONE"],
+            vec!["CMD"],
+            vec!["CMD-SHELL", "a", "b"],
+            vec!["x", "y"],
+        ] {
             let test = test.into_iter().map(String::from).collect();
-            assert!(Health::new(&HealthCheck { test, ..HealthCheck::default() }, Instant::now()).is_none());
+            assert!(
+                Health::new(
+                    &HealthCheck {
+                        test,
+                        ..HealthCheck::default()
+                    },
+                    Instant::now()
+                )
+                .is_none()
+            );
         }
     }
 
@@ -229,7 +267,10 @@ mod tests {
         for second in 1..4 {
             assert!(!probe(&mut health, seconds(start, second), 1));
         }
-        assert_eq!((health.state().failing_streak, health.state().status), (0, HealthStatus::Starting));
+        assert_eq!(
+            (health.state().failing_streak, health.state().status),
+            (0, HealthStatus::Starting)
+        );
         // The one at second 4 counts; after the period the long interval rules.
         assert!(!probe(&mut health, seconds(start, 4), 1));
         assert_eq!(health.state().failing_streak, 1);
@@ -245,7 +286,11 @@ mod tests {
         assert_eq!(health.action(seconds(start, 13)), Action::Abandon);
         health.timed_out(seconds(start, 13), Timestamp::UNIX_EPOCH);
         assert_eq!(health.state().log[0].exit_code, -1);
-        assert!(health.state().log[0].output.contains("exceeded timeout (3s)"));
+        assert!(
+            health.state().log[0]
+                .output
+                .contains("exceeded timeout (3s)")
+        );
     }
 
     #[test]
@@ -255,9 +300,19 @@ mod tests {
         for second in 1..=7 {
             health.started(seconds(start, second), Timestamp::UNIX_EPOCH);
             let code = i32::try_from(second).expect("small");
-            health.finished(seconds(start, second), Timestamp::UNIX_EPOCH, code, &[b'x'; 10_000]);
+            health.finished(
+                seconds(start, second),
+                Timestamp::UNIX_EPOCH,
+                code,
+                &[b'x'; 10_000],
+            );
         }
-        let codes: Vec<i32> = health.state().log.iter().map(|probe| probe.exit_code).collect();
+        let codes: Vec<i32> = health
+            .state()
+            .log
+            .iter()
+            .map(|probe| probe.exit_code)
+            .collect();
         assert_eq!(codes, [3, 4, 5, 6, 7]);
         assert_eq!(health.state().log[0].output.len(), MAX_OUTPUT_BYTES);
     }
@@ -267,7 +322,10 @@ mod tests {
         let start = Instant::now();
         let mut health = Health::new(&check(10, 0), start).expect("checks");
         health.suspend();
-        assert_eq!((health.deadline(), health.action(seconds(start, 1_000))), (None, Action::Wait));
+        assert_eq!(
+            (health.deadline(), health.action(seconds(start, 1_000))),
+            (None, Action::Wait)
+        );
         health.resume(seconds(start, 1_000));
         assert_eq!(health.deadline(), Some(seconds(start, 1_010)));
     }

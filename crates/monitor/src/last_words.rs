@@ -59,9 +59,14 @@ impl LastWords {
                 Role::Waiting(awaited) => *awaited,
             };
             let reply = match (&removal, &exit) {
-                (Some(Err(error)), _) if awaited == Awaited::Removal => Reply::Failed(error.clone()),
+                (Some(Err(error)), _) if awaited == Awaited::Removal => {
+                    Reply::Failed(error.clone())
+                }
                 (_, Some(exit)) => Reply::Exited(exit.clone()),
-                (_, None) => Reply::Failed(Error::new(ErrorKind::Conflict, "the container did not start")),
+                (_, None) => Reply::Failed(Error::new(
+                    ErrorKind::Conflict,
+                    "the container did not start",
+                )),
             };
             client.reply_and_leave(&reply);
         }
@@ -80,8 +85,11 @@ impl LastWords {
             if self.clients.is_empty() {
                 return;
             }
-            let mut descriptors: Vec<_> =
-                self.clients.iter().map(|client| PollFd::new(client, PollFlags::OUT)).collect();
+            let mut descriptors: Vec<_> = self
+                .clients
+                .iter()
+                .map(|client| PollFd::new(client, PollFlags::OUT))
+                .collect();
             match poll(&mut descriptors, None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return,
@@ -116,13 +124,26 @@ mod tests {
     }
 
     fn exit() -> ExitRecord {
-        ExitRecord { code: 3, signal: None, out_of_memory: false, at: jiff::Timestamp::UNIX_EPOCH, error: String::new() }
+        ExitRecord {
+            code: 3,
+            signal: None,
+            out_of_memory: false,
+            at: jiff::Timestamp::UNIX_EPOCH,
+            error: String::new(),
+        }
     }
 
     #[test]
     fn a_slow_client_gets_everything_and_the_exit_last() {
-        let streams = AttachStreams { stdin: false, stdout: true, stderr: true };
-        let (mut attached, theirs) = client(Role::Attached { target: Target::Init, streams });
+        let streams = AttachStreams {
+            stdin: false,
+            stdout: true,
+            stderr: true,
+        };
+        let (mut attached, theirs) = client(Role::Attached {
+            target: Target::Init,
+            streams,
+        });
         let chunk = vec![b'x'; 60_000];
         for _ in 0..20 {
             attached.send_output(Stream::Stdout, &chunk);
@@ -132,7 +153,10 @@ mod tests {
         let mut theirs = BufReader::new(theirs);
         let mut bytes = 0;
         loop {
-            match read_frame(&mut theirs).expect("read").expect("not the end yet") {
+            match read_frame(&mut theirs)
+                .expect("read")
+                .expect("not the end yet")
+            {
                 Frame::Stdout(chunk) => bytes += chunk.len(),
                 Frame::Exit(record) => break assert_eq!(record.code, 3),
                 other => panic!("{other:?}"),
@@ -148,7 +172,9 @@ mod tests {
         for _ in 0..20 {
             attached.send_output(Stream::Stdout, &[0; 60_000]);
         }
-        let lingering = std::thread::spawn(|| LastWords::new(vec![attached], Leftovers::default(), None, None).linger());
+        let lingering = std::thread::spawn(|| {
+            LastWords::new(vec![attached], Leftovers::default(), None, None).linger()
+        });
         drop(theirs);
         lingering.join().expect("ends by itself");
     }

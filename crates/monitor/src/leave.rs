@@ -28,7 +28,12 @@ pub enum LeaveError {
 /// # Errors
 /// What failed.
 pub fn leave_caller() -> Result<(), LeaveError> {
-    let plain = |call| move |errno: rustix::io::Errno| LeaveError::Plain { call, source: errno.into() };
+    let plain = |call| {
+        move |errno: rustix::io::Errno| LeaveError::Plain {
+            call,
+            source: errno.into(),
+        }
+    };
     match rustix::process::setsid() {
         // We lead a group already, when a user runs us by hand from an interactive shell: it is a session of its own
         // that counts, and there is none to be had without a fork.
@@ -56,7 +61,9 @@ pub fn leave_caller() -> Result<(), LeaveError> {
 /// Moving a process on a pure v2 machine may wait for an RCU grace period (10 ms), so this comes after the start, when
 /// nobody waits for us. Where it is not allowed, we stay: then whoever made that cgroup decides about us.
 pub fn leave_cgroup() {
-    let Ok(memberships) = fs::read_to_string("/proc/self/cgroup") else { return };
+    let Ok(memberships) = fs::read_to_string("/proc/self/cgroup") else {
+        return;
+    };
     for line in memberships.lines() {
         for path in roots_to_join(line) {
             // The root takes any process on v1, and on v2 too. `0` means the writing process; `tasks` moves one
@@ -71,12 +78,17 @@ pub fn leave_cgroup() {
 /// Files of the root cgroup to write to, for one line `number:controllers:path` of /proc/self/cgroup.
 fn roots_to_join(line: &str) -> Vec<&'static Path> {
     let mut fields = line.splitn(3, ':');
-    let (Some(number), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
+    let (Some(number), Some(controllers), Some(path)) =
+        (fields.next(), fields.next(), fields.next())
+    else {
         return Vec::new();
     };
     let files: &[&str] = match (number, controllers, path) {
         (_, _, "/") => &[],
-        ("0", "", _) => &["/sys/fs/cgroup/unified/cgroup.procs", "/sys/fs/cgroup/cgroup.procs"],
+        ("0", "", _) => &[
+            "/sys/fs/cgroup/unified/cgroup.procs",
+            "/sys/fs/cgroup/cgroup.procs",
+        ],
         (_, "name=systemd", _) => &["/sys/fs/cgroup/systemd/tasks"],
         _ => &[],
     };
@@ -93,7 +105,10 @@ mod tests {
         assert!(roots_to_join("4:memory:/some/where").is_empty());
         assert!(roots_to_join("nonsense").is_empty());
         let user = "/user.slice/user-0.slice/session-1.scope";
-        assert_eq!(roots_to_join(&format!("1:name=systemd:{user}")), [Path::new("/sys/fs/cgroup/systemd/tasks")]);
+        assert_eq!(
+            roots_to_join(&format!("1:name=systemd:{user}")),
+            [Path::new("/sys/fs/cgroup/systemd/tasks")]
+        );
         assert_eq!(roots_to_join(&format!("0::{user}")).len(), 2);
     }
 }

@@ -28,6 +28,7 @@ mod last_words;
 mod leave;
 mod log;
 mod log_line;
+mod made;
 mod monitor;
 mod networks;
 mod oom;
@@ -36,6 +37,7 @@ mod requests;
 mod restart;
 mod run;
 mod session;
+mod start_failure;
 mod status;
 mod stop;
 mod tear_down;
@@ -52,13 +54,19 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     let words: Vec<OsString> = words.collect();
     let start_failed = ExitCode::from(125);
     // Without a status socket there is nobody to tell anything: a user typed this by hand.
-    let Ok(status) = inherit::take(STATUS_FD) else { return start_failed };
+    let Ok(status) = inherit::take(STATUS_FD) else {
+        return start_failed;
+    };
     let status = Status::new(status);
     match begin(&words) {
         Ok(monitor) => {
             let (words, started) = monitor.supervise(status);
             words.linger();
-            if started { ExitCode::SUCCESS } else { start_failed }
+            if started {
+                ExitCode::SUCCESS
+            } else {
+                start_failed
+            }
         }
         Err(error) => {
             status.failed(error);
@@ -69,7 +77,11 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn begin(words: &[OsString]) -> Result<Monitor, Error> {
     let failed = |error: &(dyn std::error::Error + 'static)| {
-        Error::caused(ErrorKind::Internal, "cannot become a container's monitor", error)
+        Error::caused(
+            ErrorKind::Internal,
+            "cannot become a container's monitor",
+            error,
+        )
     };
     let attach = arguments::names_attach(words).then(|| inherit::take(ATTACH_FD));
     let attach = attach.transpose().map_err(|error| failed(&error))?;

@@ -75,9 +75,17 @@ impl Log {
         let file = match config.driver.as_str() {
             "json-file" => Some(LogFile::open(path, Rotation::parse(&config.options)?)?),
             "none" => None,
-            other => return Err(LogError::Driver { driver: other.to_owned() }),
+            other => {
+                return Err(LogError::Driver {
+                    driver: other.to_owned(),
+                });
+            }
         };
-        Ok(Self { file, stdout: LineSplitter::default(), stderr: LineSplitter::default() })
+        Ok(Self {
+            file,
+            stdout: LineSplitter::default(),
+            stderr: LineSplitter::default(),
+        })
     }
 
     /// Takes output that came at `now`.
@@ -105,8 +113,10 @@ impl Log {
     pub fn finish(&mut self, now: Timestamp) {
         let Some(file) = &mut self.file else { return };
         let time = now.to_string();
-        self.stdout.finish(|message| file.message(Stream::Stdout, message, &time));
-        self.stderr.finish(|message| file.message(Stream::Stderr, message, &time));
+        self.stdout
+            .finish(|message| file.message(Stream::Stdout, message, &time));
+        self.stderr
+            .finish(|message| file.message(Stream::Stderr, message, &time));
         file.flush();
     }
 }
@@ -119,9 +129,15 @@ struct Rotation {
 
 impl Rotation {
     fn parse(options: &BTreeMap<String, String>) -> Result<Self, LogError> {
-        let mut rotation = Self { max_bytes: None, max_files: 1 };
+        let mut rotation = Self {
+            max_bytes: None,
+            max_files: 1,
+        };
         for (option, value) in options {
-            let invalid = || LogError::Value { option: option.clone(), value: value.clone() };
+            let invalid = || LogError::Value {
+                option: option.clone(),
+                value: value.clone(),
+            };
             match option.as_str() {
                 "max-size" if value == "-1" => rotation.max_bytes = None,
                 "max-size" => {
@@ -130,10 +146,19 @@ impl Rotation {
                     rotation.max_bytes.ok_or_else(invalid)?;
                 }
                 "max-file" => {
-                    rotation.max_files = value.parse().ok().filter(|files| *files > 0).ok_or_else(invalid)?;
+                    rotation.max_files = value
+                        .parse()
+                        .ok()
+                        .filter(|files| *files > 0)
+                        .ok_or_else(invalid)?;
                 }
                 "compress" if value == "false" => {}
-                _ => return Err(LogError::Option { driver: "json-file".into(), option: option.clone() }),
+                _ => {
+                    return Err(LogError::Option {
+                        driver: "json-file".into(),
+                        option: option.clone(),
+                    });
+                }
             }
         }
         Ok(rotation)
@@ -153,10 +178,29 @@ struct LogFile {
 
 impl LogFile {
     fn open(path: &Path, rotation: Rotation) -> Result<Self, LogError> {
-        let file = open_file(path).map_err(|source| LogError::File { call: "open", path: path.into(), source })?;
-        let size = file.metadata().map_err(|source| LogError::File { call: "stat", path: path.into(), source })?.len();
+        let file = open_file(path).map_err(|source| LogError::File {
+            call: "open",
+            path: path.into(),
+            source,
+        })?;
+        let size = file
+            .metadata()
+            .map_err(|source| LogError::File {
+                call: "stat",
+                path: path.into(),
+                source,
+            })?
+            .len();
         let path = path.to_owned();
-        Ok(Self { path, file, size, rotation, buffer: Vec::new(), buffered_messages: 0, lost_messages: 0 })
+        Ok(Self {
+            path,
+            file,
+            size,
+            rotation,
+            buffer: Vec::new(),
+            buffered_messages: 0,
+            lost_messages: 0,
+        })
     }
 
     fn message(&mut self, stream: Stream, message: &[u8], time: &str) {
@@ -169,7 +213,10 @@ impl LogFile {
             }
         }
         if self.lost_messages > 0 && self.buffer.is_empty() {
-            let note = format!("ketch: {} messages could not be written to this log\n", self.lost_messages);
+            let note = format!(
+                "ketch: {} messages could not be written to this log\n",
+                self.lost_messages
+            );
             log_line::encode(&mut self.buffer, Stream::Stderr, note.as_bytes(), time);
         }
         log_line::encode(&mut self.buffer, stream, message, time);
@@ -208,7 +255,11 @@ impl LogFile {
             return;
         }
         for number in (1..self.rotation.max_files).rev() {
-            let from = if number == 1 { self.path.clone() } else { numbered(&self.path, number - 1) };
+            let from = if number == 1 {
+                self.path.clone()
+            } else {
+                numbered(&self.path, number - 1)
+            };
             // Not all of them exist yet; and where a rename fails, the file only grows longer than wished.
             let _ = std::fs::rename(from, numbered(&self.path, number));
         }
@@ -226,7 +277,11 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
 }
 
 fn open_file(path: &Path) -> std::io::Result<File> {
-    let file = File::options().append(true).create(true).mode(0o640).open(path)?;
+    let file = File::options()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(path)?;
     // Output of programs may be secret: the umask must not widen this, nor an older file be wider.
     if file.metadata()?.permissions().mode() & 0o777 != 0o640 {
         file.set_permissions(std::fs::Permissions::from_mode(0o640))?;
@@ -239,13 +294,21 @@ mod tests {
     use super::*;
 
     fn config(options: &[(&str, &str)]) -> LogConfig {
-        let options = options.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        LogConfig { driver: "json-file".into(), options }
+        let options = options
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect();
+        LogConfig {
+            driver: "json-file".into(),
+            options,
+        }
     }
 
     fn lines(path: &Path) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(path).expect("log");
-        text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("a JSON line"))
+            .collect()
     }
 
     #[test]
@@ -260,29 +323,57 @@ mod tests {
         log.finish(now);
         let text = std::fs::read_to_string(&path).expect("log");
         let first = text.lines().next().expect("a line");
-        assert_eq!(first, r#"{"log":"one\n","stream":"stdout","time":"2024-02-03T04:05:06.12Z"}"#);
-        let messages: Vec<_> = lines(&path).iter().map(|line| line["log"].as_str().expect("text").to_owned()).collect();
+        assert_eq!(
+            first,
+            r#"{"log":"one\n","stream":"stdout","time":"2024-02-03T04:05:06.12Z"}"#
+        );
+        let messages: Vec<_> = lines(&path)
+            .iter()
+            .map(|line| line["log"].as_str().expect("text").to_owned())
+            .collect();
         assert_eq!(messages, ["one\n", "oops\n", "two\n", "rest"]);
-        assert_eq!(std::fs::metadata(&path).expect("stat").permissions().mode() & 0o777, 0o640);
+        assert_eq!(
+            std::fs::metadata(&path).expect("stat").permissions().mode() & 0o777,
+            0o640
+        );
     }
 
     #[test]
     fn rotates_by_size_and_keeps_so_many_files() {
         let directory = tempfile::tempdir().expect("tempdir");
         let path = directory.path().join("container.log");
-        let mut log = Log::open(&path, &config(&[("max-size", "1k"), ("max-file", "3")])).expect("open");
+        let mut log =
+            Log::open(&path, &config(&[("max-size", "1k"), ("max-file", "3")])).expect("open");
         for number in 0..100 {
-            log.append(Stream::Stdout, format!("line {number}\n").as_bytes(), Timestamp::UNIX_EPOCH);
+            log.append(
+                Stream::Stdout,
+                format!("line {number}\n").as_bytes(),
+                Timestamp::UNIX_EPOCH,
+            );
         }
-        let mut names: Vec<_> = std::fs::read_dir(directory.path()).expect("list").map(|e| e.expect("entry").file_name()).collect();
+        let mut names: Vec<_> = std::fs::read_dir(directory.path())
+            .expect("list")
+            .map(|e| e.expect("entry").file_name())
+            .collect();
         names.sort();
-        assert_eq!(names, ["container.log", "container.log.1", "container.log.2"]);
+        assert_eq!(
+            names,
+            ["container.log", "container.log.1", "container.log.2"]
+        );
         let last = lines(&path).last().expect("a line")["log"].clone();
         assert_eq!(last, "line 99\n");
         // Every file ends with a whole line, and the older one is directly before the newer one.
-        let previous = lines(&numbered(&path, 1)).last().expect("a line")["log"].as_str().expect("text").to_owned();
+        let previous = lines(&numbered(&path, 1)).last().expect("a line")["log"]
+            .as_str()
+            .expect("text")
+            .to_owned();
         let first = lines(&path)[0]["log"].as_str().expect("text").to_owned();
-        let number = |text: &str| text.trim_start_matches("line ").trim().parse::<u32>().expect("number");
+        let number = |text: &str| {
+            text.trim_start_matches("line ")
+                .trim()
+                .parse::<u32>()
+                .expect("number")
+        };
         assert_eq!(number(&previous) + 1, number(&first));
         assert!(std::fs::metadata(numbered(&path, 1)).expect("stat").len() < 1024 + 100);
     }
@@ -292,7 +383,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("tempdir");
         let path = directory.path().join("container.log");
         let mut log = Log::open(&path, &config(&[("max-size", "200")])).expect("open");
-        let lines_of_three: Vec<u8> = (0..3).flat_map(|n| format!("line {n}\n").into_bytes()).collect();
+        let lines_of_three: Vec<u8> = (0..3)
+            .flat_map(|n| format!("line {n}\n").into_bytes())
+            .collect();
         for _ in 0..20 {
             log.append(Stream::Stdout, &lines_of_three, Timestamp::UNIX_EPOCH);
         }
@@ -304,13 +397,36 @@ mod tests {
     fn driver_none_keeps_nothing_and_others_are_refused_by_name() {
         let directory = tempfile::tempdir().expect("tempdir");
         let path = directory.path().join("container.log");
-        let none = LogConfig { driver: "none".into(), options: BTreeMap::new() };
-        Log::open(&path, &none).expect("open").append(Stream::Stdout, b"x\n", Timestamp::UNIX_EPOCH);
+        let none = LogConfig {
+            driver: "none".into(),
+            options: BTreeMap::new(),
+        };
+        Log::open(&path, &none).expect("open").append(
+            Stream::Stdout,
+            b"x\n",
+            Timestamp::UNIX_EPOCH,
+        );
         assert!(!path.exists());
-        let syslog = LogConfig { driver: "syslog".into(), options: BTreeMap::new() };
-        assert!(Log::open(&path, &syslog).expect_err("refused").to_string().contains("syslog"));
-        for options in [[("max-size", "0")], [("max-size", "x")], [("max-file", "0")], [("tag", "x")], [("compress", "true")]] {
-            let message = Log::open(&path, &config(&options)).expect_err("refused").to_string();
+        let syslog = LogConfig {
+            driver: "syslog".into(),
+            options: BTreeMap::new(),
+        };
+        assert!(
+            Log::open(&path, &syslog)
+                .expect_err("refused")
+                .to_string()
+                .contains("syslog")
+        );
+        for options in [
+            [("max-size", "0")],
+            [("max-size", "x")],
+            [("max-file", "0")],
+            [("tag", "x")],
+            [("compress", "true")],
+        ] {
+            let message = Log::open(&path, &config(&options))
+                .expect_err("refused")
+                .to_string();
             assert!(message.contains(options[0].0), "{message}");
         }
     }
@@ -322,11 +438,27 @@ mod tests {
         let mut log = Log::open(&path, &config(&[])).expect("open");
         log.append(Stream::Stdout, b"first\n", Timestamp::UNIX_EPOCH);
         let file = log.file.as_mut().expect("file");
-        let good = std::mem::replace(&mut file.file, File::options().write(true).open("/dev/full").expect("/dev/full"));
+        let good = std::mem::replace(
+            &mut file.file,
+            File::options()
+                .write(true)
+                .open("/dev/full")
+                .expect("/dev/full"),
+        );
         log.append(Stream::Stdout, b"lost\nlost\n", Timestamp::UNIX_EPOCH);
         log.file.as_mut().expect("file").file = good;
         log.append(Stream::Stdout, b"later\n", Timestamp::UNIX_EPOCH);
-        let messages: Vec<_> = lines(&path).iter().map(|line| line["log"].as_str().expect("text").to_owned()).collect();
-        assert_eq!(messages, ["first\n", "ketch: 2 messages could not be written to this log\n", "later\n"]);
+        let messages: Vec<_> = lines(&path)
+            .iter()
+            .map(|line| line["log"].as_str().expect("text").to_owned())
+            .collect();
+        assert_eq!(
+            messages,
+            [
+                "first\n",
+                "ketch: 2 messages could not be written to this log\n",
+                "later\n"
+            ]
+        );
     }
 }

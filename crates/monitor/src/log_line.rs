@@ -92,7 +92,14 @@ fn escape(out: &mut Vec<u8>, text: &str) {
             b'\n' => b"\\n",
             b'\r' => b"\\r",
             b'\t' => b"\\t",
-            0..0x20 | b'<' | b'>' | b'&' => &[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]],
+            0..0x20 | b'<' | b'>' | b'&' => &[
+                b'\\',
+                b'u',
+                b'0',
+                b'0',
+                HEX[usize::from(byte >> 4)],
+                HEX[usize::from(byte & 15)],
+            ],
             _ => continue,
         };
         out.extend_from_slice(&bytes[plain..at]);
@@ -117,9 +124,16 @@ mod tests {
         let input = b"a\n\nbcd\nlast";
         for size in 1..=input.len() {
             let mut splitter = LineSplitter::default();
-            let mut messages: Vec<_> = input.chunks(size).flat_map(|chunk| feed(&mut splitter, chunk)).collect();
+            let mut messages: Vec<_> = input
+                .chunks(size)
+                .flat_map(|chunk| feed(&mut splitter, chunk))
+                .collect();
             splitter.finish(|rest| messages.push(rest.to_vec()));
-            assert_eq!(messages, [&b"a\n"[..], b"\n", b"bcd\n", b"last"], "chunks of {size}");
+            assert_eq!(
+                messages,
+                [&b"a\n"[..], b"\n", b"bcd\n", b"last"],
+                "chunks of {size}"
+            );
         }
     }
 
@@ -129,18 +143,31 @@ mod tests {
         input.push(b'\n');
         for size in [1000, MAX_MESSAGE_BYTES, input.len()] {
             let mut splitter = LineSplitter::default();
-            let messages: Vec<_> = input.chunks(size).flat_map(|chunk| feed(&mut splitter, chunk)).collect();
+            let messages: Vec<_> = input
+                .chunks(size)
+                .flat_map(|chunk| feed(&mut splitter, chunk))
+                .collect();
             let lengths: Vec<_> = messages.iter().map(Vec::len).collect();
-            assert_eq!(lengths, [MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES, 6], "chunks of {size}");
+            assert_eq!(
+                lengths,
+                [MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES, 6],
+                "chunks of {size}"
+            );
             assert!(messages[2].ends_with(b"\n") && !messages[0].ends_with(b"\n"));
         }
     }
 
     #[test]
     fn what_is_encoded_reads_back() {
-        let message = "quote \" back \\ tab \t bell \u{7} <a href='x'>&amp;</a> ünïcode 日本 \u{1b}[0m\r\n";
+        let message =
+            "quote \" back \\ tab \t bell \u{7} <a href='x'>&amp;</a> ünïcode 日本 \u{1b}[0m\r\n";
         let mut line = Vec::new();
-        encode(&mut line, Stream::Stderr, message.as_bytes(), "2024-01-01T00:00:00Z");
+        encode(
+            &mut line,
+            Stream::Stderr,
+            message.as_bytes(),
+            "2024-01-01T00:00:00Z",
+        );
         let value: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
         assert_eq!(value["log"], message);
         assert_eq!(value["stream"], "stderr");

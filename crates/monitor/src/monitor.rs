@@ -27,12 +27,12 @@ use ketch_sys::poll::SignalFd;
 use rustix::process::Signal;
 
 use crate::arguments::Arguments;
-use crate::bring_up::StartFailure;
 use crate::control::Control;
 use crate::last_words::{self, LastWords, Leftovers};
 use crate::leave;
 use crate::restart::{Restarts, Verdict};
 use crate::run::Run;
+use crate::start_failure::StartFailure;
 use crate::status::Status as StatusSocket;
 
 /// What the monitor listens to itself.
@@ -95,12 +95,22 @@ impl Monitor {
         let id = arguments.id.clone();
         let (config, state) = load::load_record(&engine, &id)?;
         let failed = |error: &(dyn std::error::Error + 'static)| {
-            Error::caused(ErrorKind::Internal, format!("cannot make ready to run container {}", id.short()), error)
+            Error::caused(
+                ErrorKind::Internal,
+                format!("cannot make ready to run container {}", id.short()),
+                error,
+            )
         };
         let run_dir = engine.paths().run_dir(&id);
-        DirBuilder::new().recursive(true).mode(0o700).create(run_dir).map_err(|error| failed(&error))?;
-        let control = Control::bind(&engine.paths().control_socket(&id)).map_err(|error| failed(&error))?;
-        let signals = SignalFd::new(&SIGNALS.map(Signal::as_raw)).map_err(|error| failed(&error))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(run_dir)
+            .map_err(|error| failed(&error))?;
+        let control =
+            Control::bind(&engine.paths().control_socket(&id)).map_err(|error| failed(&error))?;
+        let signals =
+            SignalFd::new(&SIGNALS.map(Signal::as_raw)).map_err(|error| failed(&error))?;
         Ok(Self {
             restarts: Restarts::new(config.restart),
             engine,
@@ -126,9 +136,13 @@ impl Monitor {
     /// # Errors
     /// Those of the socket.
     pub fn adopt(&mut self, socket: UnixStream, streams: AttachStreams) -> Result<()> {
-        self.control
-            .adopt(socket, streams)
-            .map_err(|error| Error::caused(ErrorKind::Internal, "cannot attach the starting command", &error))
+        self.control.adopt(socket, streams).map_err(|error| {
+            Error::caused(
+                ErrorKind::Internal,
+                "cannot attach the starting command",
+                &error,
+            )
+        })
     }
 
     /// Runs the container to the end of its last run. What is left has no lock any more.
@@ -146,7 +160,9 @@ impl Monitor {
         let (mut exit, mut ran) = self.run_to_its_end();
         loop {
             let down = self.stopping || self.removal.is_some();
-            let Verdict::Restart { after } = self.restarts.after_exit(exit.code, ran, down) else { break };
+            let Verdict::Restart { after } = self.restarts.after_exit(exit.code, ran, down) else {
+                break;
+            };
             self.wait_between_runs(&exit, after);
             if self.stopping || self.removal.is_some() {
                 break;
@@ -173,7 +189,10 @@ impl Monitor {
                 break;
             }
         }
-        let ran = self.run.as_ref().map_or(Duration::ZERO, |run| run.began.elapsed());
+        let ran = self
+            .run
+            .as_ref()
+            .map_or(Duration::ZERO, |run| run.began.elapsed());
         (self.tear_down(lost), ran)
     }
 
@@ -233,7 +252,9 @@ impl Monitor {
         }
         if let Err(error) = self.commit() {
             // The disk is full: the next command finds "running" and a free lock, and recovers.
-            self.publish(Event::now("container", "error", self.id.as_str()).with("error", error.to_string()));
+            self.publish(
+                Event::now("container", "error", self.id.as_str()).with("error", error.to_string()),
+            );
         }
     }
 
@@ -247,7 +268,9 @@ impl Monitor {
         if self.will_be_removed().is_none()
             && let Err(error) = self.commit()
         {
-            return failure.error.hint(format!("its state could not be recorded: {error}"));
+            return failure
+                .error
+                .hint(format!("its state could not be recorded: {error}"));
         }
         failure.error
     }
@@ -255,7 +278,8 @@ impl Monitor {
     /// Whether the container goes at the end, and how.
     pub fn will_be_removed(&self) -> Option<Removal> {
         let automatic = self.config.auto_remove || self.config.hidden;
-        self.removal.or(automatic.then_some(Removal { volumes: true }))
+        self.removal
+            .or(automatic.then_some(Removal { volumes: true }))
     }
 
     /// The end: removal if wished, then the control socket, then the lock; whoever waits hears of it after that, so
@@ -270,7 +294,15 @@ impl Monitor {
         // Not empty, or gone already: either way there is nothing more of ours in it.
         let _ = std::fs::remove_dir_all(self.engine.paths().run_dir(&self.id));
         drop(self.lock);
-        let words = LastWords::new(clients, Leftovers { mounts: self.mounts, bridges: self.retired }, exit, removal.is_some().then(|| removed.clone()));
+        let words = LastWords::new(
+            clients,
+            Leftovers {
+                mounts: self.mounts,
+                bridges: self.retired,
+            },
+            exit,
+            removal.is_some().then(|| removed.clone()),
+        );
         (words, removed)
     }
 
@@ -288,12 +320,18 @@ impl Monitor {
     /// Input and output.
     pub fn commit_volatile(&self) -> Result<()> {
         let path = self.engine.paths().container_state(&self.id);
-        Ok(record::write(&path, &self.state, record::Durability::Volatile)?)
+        Ok(record::write(
+            &path,
+            &self.state,
+            record::Durability::Volatile,
+        )?)
     }
 
     /// Tells the world of something about this container.
     pub fn publish(&self, event: Event) {
-        let event = event.with("name", self.config.name.as_str()).with("image", self.config.image.reference.as_str());
+        let event = event
+            .with("name", self.config.name.as_str())
+            .with("image", self.config.image.reference.as_str());
         self.publish_plain(event);
     }
 

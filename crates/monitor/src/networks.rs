@@ -14,7 +14,8 @@ use ketch_engine::network::{self, network_error};
 use ketch_engine::{Engine, Error, ErrorKind, Result};
 use ketch_network::dns::{self, EndpointNames};
 use ketch_network::{
-    AttachOptions, EndpointRecord, EndpointRequest, NetworkOptions, NetworkRecord, PublishRequest, Published, RetiredBridge,
+    AttachOptions, EndpointRecord, EndpointRequest, NetworkOptions, NetworkRecord, PublishRequest,
+    Published, RetiredBridge,
 };
 use ketch_spec::port::PortMapping;
 
@@ -42,12 +43,20 @@ impl Names {
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn serve(config: &ContainerConfig, joined: &[Joined], netns: BorrowedFd<'_>) -> Result<Option<Self>> {
+    pub fn serve(
+        config: &ContainerConfig,
+        joined: &[Joined],
+        netns: BorrowedFd<'_>,
+    ) -> Result<Option<Self>> {
         if !joined.iter().any(Joined::answers_names) {
             return Ok(None);
         }
-        let server = dns::Server::open(netns, &resolvers(config, joined)).map_err(|error| network_error(&error))?;
-        Ok(Some(Self { server, known: EndpointNames::new(named(joined)) }))
+        let server = dns::Server::open(netns, &resolvers(config, joined))
+            .map_err(|error| network_error(&error))?;
+        Ok(Some(Self {
+            server,
+            known: EndpointNames::new(named(joined)),
+        }))
     }
 
     /// The networks are others now.
@@ -66,13 +75,18 @@ impl Names {
     /// # Errors
     /// Only those of the server's own descriptors.
     pub fn answer(&mut self) -> Result<()> {
-        self.server.handle(&mut self.known).map_err(|error| network_error(&error))
+        self.server
+            .handle(&mut self.known)
+            .map_err(|error| network_error(&error))
     }
 }
 
 /// Who is asked for other names: nobody for a container that no network leads outside, or questions would be a way out.
 fn resolvers(config: &ContainerConfig, joined: &[Joined]) -> Vec<IpAddr> {
-    match joined.iter().any(|joined| joined.endpoint.gateway.is_some()) {
+    match joined
+        .iter()
+        .any(|joined| joined.endpoint.gateway.is_some())
+    {
         true => files::upstream_resolvers(config),
         false => Vec::new(),
     }
@@ -87,11 +101,19 @@ fn named(joined: &[Joined]) -> impl Iterator<Item = (String, PathBuf)> {
 ///
 /// # Errors
 /// No such network; an address that cannot be had; the kernel's refusal.
-pub fn join(engine: &Engine, config: &ContainerConfig, endpoint: &EndpointConfig, index: usize) -> Result<Joined> {
+pub fn join(
+    engine: &Engine,
+    config: &ContainerConfig,
+    endpoint: &EndpointConfig,
+    index: usize,
+) -> Result<Joined> {
     let network = network::resolve(engine, &endpoint.network)?;
     let directory = engine.paths().network_dir(&network.id);
     if endpoint.ipv6.is_some() {
-        let message = format!("an IPv6 address in network {} is not supported", network.name);
+        let message = format!(
+            "an IPv6 address in network {} is not supported",
+            network.name
+        );
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
     let request = EndpointRequest {
@@ -101,8 +123,14 @@ pub fn join(engine: &Engine, config: &ContainerConfig, endpoint: &EndpointConfig
         ipv4: endpoint.ipv4,
         mac: endpoint.mac.clone(),
     };
-    let endpoint = ketch_network::join(&directory, &network, &request).map_err(|error| network_error(&error))?;
-    Ok(Joined { directory, network, endpoint, interface: format!("eth{index}") })
+    let endpoint = ketch_network::join(&directory, &network, &request)
+        .map_err(|error| network_error(&error))?;
+    Ok(Joined {
+        directory,
+        network,
+        endpoint,
+        interface: format!("eth{index}"),
+    })
 }
 
 /// What the container's files need to know.
@@ -135,7 +163,10 @@ impl Joined {
 
 /// As the container's state record has them.
 pub fn states(joined: &[Joined]) -> BTreeMap<String, EndpointState> {
-    joined.iter().map(|joined| (joined.network.name.clone(), joined.state())).collect()
+    joined
+        .iter()
+        .map(|joined| (joined.network.name.clone(), joined.state()))
+        .collect()
 }
 
 /// Makes the links into the container's network namespace. The default route goes through the first network that leads
@@ -147,9 +178,14 @@ pub fn attach_all(joined: &[Joined], netns: BorrowedFd<'_>) -> Result<()> {
     if joined.is_empty() {
         return ketch_network::loopback_up(netns).map_err(|error| network_error(&error));
     }
-    let outward = joined.iter().position(|joined| joined.endpoint.gateway.is_some());
+    let outward = joined
+        .iter()
+        .position(|joined| joined.endpoint.gateway.is_some());
     for (index, joined) in joined.iter().enumerate() {
-        let options = AttachOptions { interface: &joined.interface, default_route: outward == Some(index) };
+        let options = AttachOptions {
+            interface: &joined.interface,
+            default_route: outward == Some(index),
+        };
         ketch_network::attach(&joined.network, &joined.endpoint, netns, options)
             .map_err(|error| network_error(&error))?;
     }
@@ -162,11 +198,17 @@ pub fn attach_all(joined: &[Joined], netns: BorrowedFd<'_>) -> Result<()> {
 /// A port that is in use, by name; the kernel's refusal.
 pub fn publish(config: &ContainerConfig, joined: &[Joined]) -> Result<Option<Published>> {
     let mappings = wanted_ports(config);
-    let Some(outward) = joined.iter().find(|joined| joined.endpoint.gateway.is_some()) else { return Ok(None) };
+    let Some(outward) = joined
+        .iter()
+        .find(|joined| joined.endpoint.gateway.is_some())
+    else {
+        return Ok(None);
+    };
     if mappings.is_empty() {
         return Ok(None);
     }
-    let options = NetworkOptions::parse(&outward.network.options).map_err(|error| network_error(&error))?;
+    let options =
+        NetworkOptions::parse(&outward.network.options).map_err(|error| network_error(&error))?;
     let request = PublishRequest {
         container: &config.id,
         name: &config.name,
@@ -175,7 +217,9 @@ pub fn publish(config: &ContainerConfig, joined: &[Joined]) -> Result<Option<Pub
         host_binding: options.host_binding,
         mappings: &mappings,
     };
-    ketch_network::publish(&request).map(Some).map_err(|error| network_error(&error))
+    ketch_network::publish(&request)
+        .map(Some)
+        .map_err(|error| network_error(&error))
 }
 
 /// `-p`, and with `-P` every exposed port that has no mapping of its own.
@@ -184,7 +228,12 @@ fn wanted_ports(config: &ContainerConfig) -> Vec<PortMapping> {
     if config.network.publish_all {
         for port in &config.network.exposed {
             if !mappings.iter().any(|mapping| mapping.container == *port) {
-                mappings.push(PortMapping { host_ip: None, host_port: None, host_port_end: None, container: *port });
+                mappings.push(PortMapping {
+                    host_ip: None,
+                    host_port: None,
+                    host_port_end: None,
+                    container: *port,
+                });
             }
         }
     }
@@ -197,7 +246,8 @@ fn wanted_ports(config: &ContainerConfig) -> Vec<PortMapping> {
 /// # Errors
 /// The kernel's.
 pub fn leave(config: &ContainerConfig, joined: &Joined) -> Result<Option<RetiredBridge>> {
-    ketch_network::leave(&joined.directory, &joined.network, &config.id).map_err(|error| network_error(&error))
+    ketch_network::leave(&joined.directory, &joined.network, &config.id)
+        .map_err(|error| network_error(&error))
 }
 
 /// A network's event, as the engine's verbs tell it too.

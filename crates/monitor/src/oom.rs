@@ -27,7 +27,11 @@ impl Kills {
 
     /// Whether there were kills since the last time this was asked.
     pub fn news(&mut self, cgroup: &Cgroup) -> bool {
-        if self.watch.as_ref().is_some_and(|watch| watch.acknowledge().is_err()) {
+        if self
+            .watch
+            .as_ref()
+            .is_some_and(|watch| watch.acknowledge().is_err())
+        {
             self.watch = None;
         }
         let count = cgroup.out_of_memory_kills().unwrap_or(self.seen);

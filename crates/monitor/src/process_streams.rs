@@ -64,7 +64,9 @@ pub struct ProcessStreams {
 /// # Errors
 /// Those of pipe(2), and of opening /dev/null.
 pub fn make(wiring: Wiring) -> Result<(ProcessStreams, Option<ChildEnds>), Errno> {
-    let Wiring::Pipes { stdin, output } = wiring else { return Ok((ProcessStreams::default(), None)) };
+    let Wiring::Pipes { stdin, output } = wiring else {
+        return Ok((ProcessStreams::default(), None));
+    };
     let mut ours = ProcessStreams::default();
     let null = || rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
     let child_stdin = if stdin {
@@ -84,7 +86,11 @@ pub fn make(wiring: Wiring) -> Result<(ProcessStreams, Option<ChildEnds>), Errno
         *ours = Some(reader);
         Ok(writer)
     };
-    let child = ChildEnds { stdin: child_stdin, stdout: out(&mut ours.stdout)?, stderr: out(&mut ours.stderr)? };
+    let child = ChildEnds {
+        stdin: child_stdin,
+        stdout: out(&mut ours.stdout)?,
+        stderr: out(&mut ours.stderr)?,
+    };
     Ok((ours, Some(child)))
 }
 
@@ -104,7 +110,9 @@ impl ProcessStreams {
     /// # Errors
     /// Those of `TIOCSWINSZ`.
     pub fn resize(&self, rows: u16, columns: u16) -> ketch_sys::Result<()> {
-        self.console.as_ref().map_or(Ok(()), |console| pty::set_size(console, pty::Size { rows, columns }))
+        self.console.as_ref().map_or(Ok(()), |console| {
+            pty::set_size(console, pty::Size { rows, columns })
+        })
     }
 
     /// The descriptor that `stream` is read from; None once it has ended. A terminal's output is standard output.
@@ -128,7 +136,9 @@ impl ProcessStreams {
 
     /// Reads once; an ended stream is closed.
     pub fn read(&mut self, stream: Stream, buffer: &mut [u8]) -> Output {
-        let Some(source) = self.source(stream) else { return Output::End };
+        let Some(source) = self.source(stream) else {
+            return Output::End;
+        };
         loop {
             return match rustix::io::read(source, &mut *buffer) {
                 Err(Errno::INTR) => continue,
@@ -178,7 +188,10 @@ impl ProcessStreams {
     }
 
     fn sink(&self) -> Option<BorrowedFd<'_>> {
-        self.console.as_ref().or(self.stdin.as_ref()).map(AsFd::as_fd)
+        self.console
+            .as_ref()
+            .or(self.stdin.as_ref())
+            .map(AsFd::as_fd)
     }
 
     fn close(&mut self, stream: Stream) {
@@ -203,7 +216,11 @@ mod tests {
 
     #[test]
     fn output_is_read_to_its_end() {
-        let (mut ours, child) = make(Wiring::Pipes { stdin: false, output: true }).expect("pipes");
+        let (mut ours, child) = make(Wiring::Pipes {
+            stdin: false,
+            output: true,
+        })
+        .expect("pipes");
         let child = child.expect("ends");
         let mut buffer = [0; 64];
         assert_eq!(ours.read(Stream::Stdout, &mut buffer), Output::Nothing);
@@ -215,7 +232,11 @@ mod tests {
 
     #[test]
     fn input_waits_in_bounds_and_ends_after_what_was_fed() {
-        let (mut ours, child) = make(Wiring::Pipes { stdin: true, output: false }).expect("pipes");
+        let (mut ours, child) = make(Wiring::Pipes {
+            stdin: true,
+            output: false,
+        })
+        .expect("pipes");
         let mut reader = File::from(child.expect("ends").stdin);
         let mut fed = 0;
         while !ours.is_full() {
@@ -238,7 +259,11 @@ mod tests {
 
     #[test]
     fn input_for_a_process_that_closed_it_is_dropped() {
-        let (mut ours, child) = make(Wiring::Pipes { stdin: true, output: false }).expect("pipes");
+        let (mut ours, child) = make(Wiring::Pipes {
+            stdin: true,
+            output: false,
+        })
+        .expect("pipes");
         drop(child);
         ours.feed(b"x");
         assert!(ours.thirsty().is_none());

@@ -32,7 +32,9 @@ impl Monitor {
             Ok(request) => self.answer(request),
             Err(error) => Err(Error::caused(ErrorKind::Invalid, "not a request", &error)),
         };
-        let Some(client) = self.control.client(id) else { return };
+        let Some(client) = self.control.client(id) else {
+            return;
+        };
         match outcome {
             Ok(Outcome::Reply(reply)) => client.reply_and_leave(&reply),
             Ok(Outcome::Wait(awaited)) => client.role = Role::Waiting(awaited),
@@ -86,7 +88,10 @@ impl Monitor {
         match (&self.run, self.state.status) {
             (None, _) => return Err(self.is_restarting()),
             (Some(_), Status::Paused) => {
-                let message = format!("Container {} is paused, unpause the container before exec", self.id);
+                let message = format!(
+                    "Container {} is paused, unpause the container before exec",
+                    self.id
+                );
                 return Err(Error::new(ErrorKind::Conflict, message));
             }
             (Some(_), _) => {}
@@ -96,7 +101,14 @@ impl Monitor {
         if detach {
             return Ok(Outcome::Reply(Reply::Ok));
         }
-        Ok(Outcome::Attach(Target::Session(session), AttachStreams { stdin, stdout: true, stderr: true }))
+        Ok(Outcome::Attach(
+            Target::Session(session),
+            AttachStreams {
+                stdin,
+                stdout: true,
+                stderr: true,
+            },
+        ))
     }
 
     fn kill(&mut self, signal: i32) -> Result<()> {
@@ -108,10 +120,18 @@ impl Monitor {
         self.state.stopped_by_user |= ends_it;
         let Some(run) = &self.run else {
             // Between two runs there is nothing to signal; the waiting ends if that was the wish.
-            return if ends_it { Ok(()) } else { Err(self.is_restarting()) };
+            return if ends_it {
+                Ok(())
+            } else {
+                Err(self.is_restarting())
+            };
         };
         run.signal(signal).map_err(|error| {
-            Error::caused(ErrorKind::Internal, format!("Cannot kill container {}", self.id), &error)
+            Error::caused(
+                ErrorKind::Internal,
+                format!("Cannot kill container {}", self.id),
+                &error,
+            )
         })?;
         if is_kill && self.state.status == Status::Paused {
             self.unpause()?;
@@ -134,18 +154,28 @@ impl Monitor {
 
     fn begin_stop(&mut self, signal: Option<i32>, timeout_s: Option<i64>) -> Result<()> {
         self.stopping = true;
-        let timeout_s = timeout_s.or(self.config.stop_timeout_s).unwrap_or(DEFAULT_TIMEOUT_S);
+        let timeout_s = timeout_s
+            .or(self.config.stop_timeout_s)
+            .unwrap_or(DEFAULT_TIMEOUT_S);
         let signal = signal.unwrap_or_else(|| self.stop_signal());
         let now = Instant::now();
-        let Some(run) = self.run.as_mut() else { return Ok(()) };
+        let Some(run) = self.run.as_mut() else {
+            return Ok(());
+        };
         match &mut run.stop {
             Some(stop) => stop.again(now, timeout_s),
             none => *none = Some(Stop::begin(now, timeout_s)),
         }
         run.signal(signal).map_err(|error| {
-            Error::caused(ErrorKind::Internal, format!("cannot stop container: {}", self.id), &error)
+            Error::caused(
+                ErrorKind::Internal,
+                format!("cannot stop container: {}", self.id),
+                &error,
+            )
         })?;
-        self.publish(Event::now("container", "kill", self.id.as_str()).with("signal", signal.to_string()));
+        self.publish(
+            Event::now("container", "kill", self.id.as_str()).with("signal", signal.to_string()),
+        );
         if self.state.status == Status::Paused {
             // A frozen process cannot obey.
             self.unpause()?;
@@ -154,17 +184,30 @@ impl Monitor {
     }
 
     fn stop_signal(&self) -> i32 {
-        let configured = self.config.stop_signal.as_deref().and_then(|name| ketch_spec::signal::parse(name).ok());
+        let configured = self
+            .config
+            .stop_signal
+            .as_deref()
+            .and_then(|name| ketch_spec::signal::parse(name).ok());
         configured.unwrap_or(Signal::TERM.as_raw())
     }
 
     fn pause(&mut self) -> Result<()> {
         if self.state.status == Status::Paused {
-            return Err(Error::new(ErrorKind::Conflict, format!("Container {} is already paused", self.id)));
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("Container {} is already paused", self.id),
+            ));
         }
-        let Some(run) = self.run.as_mut() else { return Err(self.is_restarting()) };
+        let Some(run) = self.run.as_mut() else {
+            return Err(self.is_restarting());
+        };
         run.made.cgroup().freeze().map_err(|error| {
-            Error::caused(ErrorKind::Internal, format!("Cannot pause container {}", self.id), &error)
+            Error::caused(
+                ErrorKind::Internal,
+                format!("Cannot pause container {}", self.id),
+                &error,
+            )
         })?;
         if let Some(health) = &mut run.health {
             health.suspend();
@@ -175,11 +218,20 @@ impl Monitor {
 
     fn unpause(&mut self) -> Result<()> {
         if self.state.status != Status::Paused {
-            return Err(Error::new(ErrorKind::Conflict, format!("Container {} is not paused", self.id)));
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("Container {} is not paused", self.id),
+            ));
         }
-        let Some(run) = self.run.as_mut() else { return Err(self.is_restarting()) };
+        let Some(run) = self.run.as_mut() else {
+            return Err(self.is_restarting());
+        };
         run.made.cgroup().thaw().map_err(|error| {
-            Error::caused(ErrorKind::Internal, format!("Cannot unpause container {}", self.id), &error)
+            Error::caused(
+                ErrorKind::Internal,
+                format!("Cannot unpause container {}", self.id),
+                &error,
+            )
         })?;
         if let Some(health) = &mut run.health {
             health.resume(Instant::now());
@@ -189,30 +241,47 @@ impl Monitor {
     }
 
     fn resize(&mut self, rows: u16, columns: u16) -> Result<()> {
-        let Some(run) = &self.run else { return Err(self.is_restarting()) };
-        run.streams
-            .resize(rows, columns)
-            .map_err(|error| Error::caused(ErrorKind::Internal, "cannot resize the terminal", &error))
+        let Some(run) = &self.run else {
+            return Err(self.is_restarting());
+        };
+        run.streams.resize(rows, columns).map_err(|error| {
+            Error::caused(ErrorKind::Internal, "cannot resize the terminal", &error)
+        })
     }
 
     fn remove(&mut self, force: bool, volumes: bool) -> Result<Outcome> {
         if !force {
             let (state, advice) = match self.state.status {
                 Status::Paused => ("paused and must be unpaused first", ""),
-                Status::Restarting => ("restarting", ": stop the container before removing or force remove"),
-                _ => ("running", ": stop the container before removing or force remove"),
+                Status::Restarting => (
+                    "restarting",
+                    ": stop the container before removing or force remove",
+                ),
+                _ => (
+                    "running",
+                    ": stop the container before removing or force remove",
+                ),
             };
-            let message = format!("cannot remove container \"/{}\": container is {state}{advice}", self.config.name);
+            let message = format!(
+                "cannot remove container \"/{}\": container is {state}{advice}",
+                self.config.name
+            );
             return Err(Error::new(ErrorKind::Conflict, message));
         }
-        self.removal = Some(Removal { volumes: volumes || self.removal.is_some_and(|removal| removal.volumes) });
+        self.removal = Some(Removal {
+            volumes: volumes || self.removal.is_some_and(|removal| removal.volumes),
+        });
         self.kill(Signal::KILL.as_raw())?;
         Ok(Outcome::Wait(Awaited::Removal))
     }
 
     /// A frame of an attached client.
     pub fn frame(&mut self, id: u64, frame: Frame) {
-        let Some(Role::Attached { target, streams }) = self.control.client(id).map(|client| &client.role) else { return };
+        let Some(Role::Attached { target, streams }) =
+            self.control.client(id).map(|client| &client.role)
+        else {
+            return;
+        };
         let (target, stdin) = (*target, streams.stdin);
         match frame {
             Frame::Stdin(bytes) if stdin => {
@@ -223,24 +292,29 @@ impl Monitor {
             Frame::StdinEnd if stdin => self.end_input(target),
             Frame::Resize { rows, columns } => {
                 // A client may resize what has no terminal any more: nothing is lost by that.
-                let _ = self.streams(target).map(|streams| streams.resize(rows, columns));
+                let _ = self
+                    .streams(target)
+                    .map(|streams| streams.resize(rows, columns));
             }
             Frame::Signal(signal) => self.signal_target(target, signal),
             Frame::Stdin(_) | Frame::StdinEnd => {}
-            Frame::Stdout(_) | Frame::Stderr(_) | Frame::Exit(_) => self.refuse(id, "a frame of the other direction"),
+            Frame::Stdout(_) | Frame::Stderr(_) | Frame::Exit(_) => {
+                self.refuse(id, "a frame of the other direction")
+            }
         }
     }
 
     fn signal_target(&mut self, target: Target, signal: i32) {
         let result = match target {
             Target::Init => self.kill(signal),
-            Target::Session(session) => match self.run.as_mut().and_then(|run| run.session(session)) {
-                Some(session) => session
-                    .process
-                    .kill(signal)
-                    .map_err(|error| Error::caused(ErrorKind::Internal, "cannot signal an exec session", &error)),
-                None => Ok(()),
-            },
+            Target::Session(session) => {
+                match self.run.as_mut().and_then(|run| run.session(session)) {
+                    Some(session) => session.process.kill(signal).map_err(|error| {
+                        Error::caused(ErrorKind::Internal, "cannot signal an exec session", &error)
+                    }),
+                    None => Ok(()),
+                }
+            }
         };
         if let Err(error) = result {
             self.note(&error);
@@ -261,7 +335,9 @@ impl Monitor {
 
     /// The sending direction of a client has ended.
     pub fn input_ended(&mut self, id: u64) {
-        let Some(client) = self.control.client(id) else { return };
+        let Some(client) = self.control.client(id) else {
+            return;
+        };
         match &client.role {
             Role::Attached { target, streams } => {
                 let (target, stdin) = (*target, streams.stdin);
@@ -288,7 +364,10 @@ impl Monitor {
     }
 
     fn is_restarting(&self) -> Error {
-        let message = format!("Container {} is restarting, wait until the container is running", self.id);
+        let message = format!(
+            "Container {} is restarting, wait until the container is running",
+            self.id
+        );
         Error::new(ErrorKind::Conflict, message)
     }
 }

@@ -34,7 +34,11 @@ pub struct Restarts {
 impl Restarts {
     /// None so far.
     pub fn new(policy: RestartPolicy) -> Self {
-        Self { policy, count: 0, delay: None }
+        Self {
+            policy,
+            count: 0,
+            delay: None,
+        }
     }
 
     /// How many there were, the one under way included.
@@ -70,7 +74,10 @@ mod tests {
 
     #[test]
     fn no_policy_stays() {
-        assert_eq!(Restarts::new(RestartPolicy::No).after_exit(1, SHORT, false), Verdict::Stay);
+        assert_eq!(
+            Restarts::new(RestartPolicy::No).after_exit(1, SHORT, false),
+            Verdict::Stay
+        );
     }
 
     #[test]
@@ -78,12 +85,17 @@ mod tests {
         let mut restarts = Restarts::new(RestartPolicy::Always);
         let mut delays = Vec::new();
         for _ in 0..12 {
-            let Verdict::Restart { after } = restarts.after_exit(0, SHORT, false) else { panic!("always restarts") };
+            let Verdict::Restart { after } = restarts.after_exit(0, SHORT, false) else {
+                panic!("always restarts")
+            };
             delays.push(after.as_millis());
         }
         assert_eq!(delays[..4], [100, 200, 400, 800]);
         assert_eq!(delays[9..], [51_200, 60_000, 60_000]);
-        assert_eq!(restarts.after_exit(0, GOOD_RUN, false), Verdict::Restart { after: FIRST_DELAY });
+        assert_eq!(
+            restarts.after_exit(0, GOOD_RUN, false),
+            Verdict::Restart { after: FIRST_DELAY }
+        );
         assert_eq!(restarts.count(), 13);
     }
 
@@ -91,8 +103,14 @@ mod tests {
     fn on_failure_needs_a_failure_and_has_a_bound() {
         let mut restarts = Restarts::new(RestartPolicy::OnFailure(2));
         assert_eq!(restarts.after_exit(0, SHORT, false), Verdict::Stay);
-        assert!(matches!(restarts.after_exit(1, SHORT, false), Verdict::Restart { .. }));
-        assert!(matches!(restarts.after_exit(137, SHORT, false), Verdict::Restart { .. }));
+        assert!(matches!(
+            restarts.after_exit(1, SHORT, false),
+            Verdict::Restart { .. }
+        ));
+        assert!(matches!(
+            restarts.after_exit(137, SHORT, false),
+            Verdict::Restart { .. }
+        ));
         assert_eq!(restarts.after_exit(1, SHORT, false), Verdict::Stay);
         let mut unbounded = Restarts::new(RestartPolicy::OnFailure(0));
         assert!((0..50).all(|_| unbounded.after_exit(1, SHORT, false) != Verdict::Stay));
@@ -100,8 +118,15 @@ mod tests {
 
     #[test]
     fn a_users_stop_ends_every_policy() {
-        for policy in [RestartPolicy::Always, RestartPolicy::UnlessStopped, RestartPolicy::OnFailure(0)] {
-            assert_eq!(Restarts::new(policy).after_exit(143, SHORT, true), Verdict::Stay);
+        for policy in [
+            RestartPolicy::Always,
+            RestartPolicy::UnlessStopped,
+            RestartPolicy::OnFailure(0),
+        ] {
+            assert_eq!(
+                Restarts::new(policy).after_exit(143, SHORT, true),
+                Verdict::Stay
+            );
         }
     }
 }

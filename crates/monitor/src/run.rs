@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use ketch_runtime::Exit;
 
-use crate::bring_up::Made;
 use crate::health::Health;
 use crate::log::Log;
+use crate::made::Made;
 use crate::oom::Kills;
 use crate::process_streams::ProcessStreams;
 use crate::session::Session;
@@ -36,7 +36,41 @@ pub struct Run {
     pub ended: Option<Exit>,
 }
 
+/// What bring-up gives to a run besides what it made in the kernel.
+pub struct Started {
+    /// Init's standard streams.
+    pub streams: ProcessStreams,
+    /// Where its output goes.
+    pub log: Log,
+    /// Health checks.
+    pub health: Option<Health>,
+    /// When its program was executed.
+    pub began: Instant,
+}
+
 impl Run {
+    /// A run that has just begun.
+    pub fn new(made: Made, started: Started) -> Self {
+        let Started {
+            streams,
+            log,
+            health,
+            began,
+        } = started;
+        Self {
+            made,
+            streams,
+            log,
+            sessions: Vec::new(),
+            next_session: 1,
+            stop: None,
+            health,
+            kills: Kills::default(),
+            began,
+            ended: None,
+        }
+    }
+
     /// Sends `signal` to init. One that has ended already is no error.
     ///
     /// # Errors

@@ -61,7 +61,13 @@ pub fn exit_record(exit: Exit, at: jiff::Timestamp) -> ExitRecord {
         Exit::Code(_) => None,
         Exit::Signal(signal) => Some(signal),
     };
-    ExitRecord { code: exit.code(), signal, out_of_memory: false, at, error: String::new() }
+    ExitRecord {
+        code: exit.code(),
+        signal,
+        out_of_memory: false,
+        at,
+        error: String::new(),
+    }
 }
 
 #[cfg(test)]

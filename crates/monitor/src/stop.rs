@@ -15,7 +15,10 @@ pub struct Stop {
 impl Stop {
     /// Begins at `now`; the caller sends the stop signal. A negative `timeout_s` waits forever.
     pub fn begin(now: Instant, timeout_s: i64) -> Self {
-        Self { kill_at: kill_time(now, timeout_s), killed: false }
+        Self {
+            kill_at: kill_time(now, timeout_s),
+            killed: false,
+        }
     }
 
     /// Another stop of the same run: the earlier SIGKILL counts.

@@ -39,17 +39,26 @@ impl Monitor {
         exit.out_of_memory = run.kills.any(run.made.cgroup());
         let stopped = run.stop.is_some();
         drop(run.streams);
-        let left: Vec<Event> =
-            run.made.joined.iter().map(|j| networks::event("disconnect", &self.config, &j.network)).collect();
+        let left: Vec<Event> = run
+            .made
+            .joined
+            .iter()
+            .map(|j| networks::event("disconnect", &self.config, &j.network))
+            .collect();
         let remains = run.made.undo(&self.config);
         self.retired.extend(remains.retired);
         if self.will_be_removed().is_some() {
             // Taking the mounts down waits for the kernel: not before those who wait for us have heard the end.
             self.mounts = remains.container;
         }
-        let reasons: Vec<String> = lost.iter().chain(&remains.errors).map(ToString::to_string).collect();
+        let reasons: Vec<String> = lost
+            .iter()
+            .chain(&remains.errors)
+            .map(ToString::to_string)
+            .collect();
         exit.error = reasons.join("; ");
-        let die = Event::now("container", "die", self.id.as_str()).with("exitCode", exit.code.to_string());
+        let die = Event::now("container", "die", self.id.as_str())
+            .with("exitCode", exit.code.to_string());
         self.publish(die);
         if stopped {
             self.publish(Event::now("container", "stop", self.id.as_str()));
@@ -62,7 +71,9 @@ impl Monitor {
 
     /// Sees that nothing of the container runs any more.
     fn end_processes(&mut self) -> Exit {
-        let Some(run) = self.run.as_mut() else { return KILLED };
+        let Some(run) = self.run.as_mut() else {
+            return KILLED;
+        };
         let shares_processes = self.config.namespaces.pid != NamespaceMode::Private;
         if run.ended.is_none() || shares_processes {
             // With a process namespace of its own the kernel has ended all with init. Otherwise they go with it here.
@@ -78,7 +89,9 @@ impl Monitor {
         run.ended = Some(ending);
         let sessions: Vec<u64> = run.sessions.iter().map(|session| session.id).collect();
         for id in sessions {
-            let Some(session) = self.run.as_mut().and_then(|run| run.session(id)) else { continue };
+            let Some(session) = self.run.as_mut().and_then(|run| run.session(id)) else {
+                continue;
+            };
             // One that joined from outside its process namespace: the kernel has killed it, or does now.
             let _ = session.process.kill(Signal::KILL.as_raw());
             let ending = session.process.wait().unwrap_or(KILLED);
@@ -103,9 +116,14 @@ impl Monitor {
     }
 
     fn wait_for_output(&self, stream: Stream, limit: Instant) -> bool {
-        let Some(source) = self.run.as_ref().and_then(|run| run.streams.source(stream)) else { return false };
+        let Some(source) = self.run.as_ref().and_then(|run| run.streams.source(stream)) else {
+            return false;
+        };
         let left = limit.saturating_duration_since(Instant::now());
-        let timeout = Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(0), tv_nsec: left.subsec_nanos().into() };
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(0),
+            tv_nsec: left.subsec_nanos().into(),
+        };
         let mut descriptors = [PollFd::from_borrowed_fd(source, PollFlags::IN)];
         // Interrupted or failed: as good as the time being over, which is checked by the caller's next read.
         poll(&mut descriptors, Some(&timeout)).is_ok_and(|ready| ready > 0)

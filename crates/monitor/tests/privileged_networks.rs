@@ -16,27 +16,51 @@ use support::{Client, World, eventually};
 const SERVER: &str = "while :; do echo served | nc -l -p 8080; done";
 
 fn port(host: Option<u16>) -> PortMapping {
-    let container = Port { number: 8080, protocol: Protocol::Tcp };
-    PortMapping { host_ip: None, host_port: host, host_port_end: None, container }
+    let container = Port {
+        number: 8080,
+        protocol: Protocol::Tcp,
+    };
+    PortMapping {
+        host_ip: None,
+        host_port: host,
+        host_port_end: None,
+        container,
+    }
 }
 
 fn inside(world: &World, id: &Id, script: &str) -> (i32, String) {
     let command = ["sh", "-c", script].map(String::from).into();
-    let attached = container::exec(&world.engine, id.as_str(), ExecConfig { command, ..ExecConfig::default() });
+    let attached = container::exec(
+        &world.engine,
+        id.as_str(),
+        ExecConfig {
+            command,
+            ..ExecConfig::default()
+        },
+    );
     let mut client = Client::new(attached.expect("exec").expect("a connection").stream);
     (client.finish().code, client.text())
 }
 
 fn on(networks: &[&str]) -> NetworkRequest {
-    let endpoint = |name: &&str| EndpointConfig { network: (*name).to_owned(), ..EndpointConfig::default() };
+    let endpoint = |name: &&str| EndpointConfig {
+        network: (*name).to_owned(),
+        ..EndpointConfig::default()
+    };
     NetworkRequest::Networks(networks.iter().map(endpoint).collect())
 }
 
 fn links() -> Vec<String> {
     // This thread's namespace, not the process's.
     let text = std::fs::read_to_string("/proc/thread-self/net/dev").expect("links");
-    let names = text.lines().skip(2).filter_map(|line| line.split(':').next());
-    names.map(|name| name.trim().to_owned()).filter(|name| name != "lo").collect()
+    let names = text
+        .lines()
+        .skip(2)
+        .filter_map(|line| line.split(':').next());
+    names
+        .map(|name| name.trim().to_owned())
+        .filter(|name| name != "lo")
+        .collect()
 }
 
 #[test]
@@ -54,22 +78,56 @@ fn privileged_a_published_port_is_reached_and_freed() {
         let read = |address: (std::net::Ipv4Addr, u16)| {
             eventually("an answer", || {
                 let mut text = String::new();
-                TcpStream::connect(address).ok()?.read_to_string(&mut text).ok()?;
+                TcpStream::connect(address)
+                    .ok()?
+                    .read_to_string(&mut text)
+                    .ok()?;
                 (text == "served\n").then_some(())
             });
         };
         read((address, 8080));
         read((std::net::Ipv4Addr::LOCALHOST, host_port));
         // A second one on the same port is refused by name, and leaves nothing.
-        let taken = CreateRequest { ports: vec![port(Some(host_port))], ..request };
+        let taken = CreateRequest {
+            ports: vec![port(Some(host_port))],
+            ..request
+        };
         let second = world.create(taken);
-        let error = container::start(&world.engine, second.as_str(), container::StartOptions::default());
+        let error = container::start(
+            &world.engine,
+            second.as_str(),
+            container::StartOptions::default(),
+        );
         let error = error.expect_err("the port is taken").to_string();
-        assert!(error.contains(&host_port.to_string()) && error.contains("already"), "{error}");
-        container::stop(&world.engine, id.as_str(), StopOptions { signal: None, timeout_s: Some(0) }).expect("stop");
+        assert!(
+            error.contains(&host_port.to_string()) && error.contains("already"),
+            "{error}"
+        );
+        container::stop(
+            &world.engine,
+            id.as_str(),
+            StopOptions {
+                signal: None,
+                timeout_s: Some(0),
+            },
+        )
+        .expect("stop");
         assert!(world.state(&id).endpoints.is_empty());
-        container::start(&world.engine, second.as_str(), container::StartOptions::default()).expect("it is free now");
-        container::stop(&world.engine, second.as_str(), StopOptions { signal: None, timeout_s: Some(0) }).expect("stop");
+        container::start(
+            &world.engine,
+            second.as_str(),
+            container::StartOptions::default(),
+        )
+        .expect("it is free now");
+        container::stop(
+            &world.engine,
+            second.as_str(),
+            StopOptions {
+                signal: None,
+                timeout_s: Some(0),
+            },
+        )
+        .expect("stop");
         eventually("the links are gone", || links().is_empty().then_some(()));
     });
 }
@@ -78,23 +136,46 @@ fn privileged_a_published_port_is_reached_and_freed() {
 fn privileged_names_resolve_in_a_user_network_and_follow_connect_and_rename() {
     World::enter(|world| {
         for name in ["one", "two"] {
-            let request = network::NetworkRequest { name: name.into(), ..network::NetworkRequest::default() };
+            let request = network::NetworkRequest {
+                name: name.into(),
+                ..network::NetworkRequest::default()
+            };
             network::create(&world.engine, request).expect("network");
         }
-        let server = CreateRequest { name: Some("web".into()), network: on(&["one"]), ..world.shell(SERVER) };
+        let server = CreateRequest {
+            name: Some("web".into()),
+            network: on(&["one"]),
+            ..world.shell(SERVER)
+        };
         let server = world.run_detached(server);
-        let client = world.run_detached(CreateRequest { network: on(&["two"]), ..world.shell("sleep 1000") });
+        let client = world.run_detached(CreateRequest {
+            network: on(&["two"]),
+            ..world.shell("sleep 1000")
+        });
         let ask = |name: &str| inside(world, &client, &format!("nc -w 2 {name} 8080 </dev/null"));
         assert_ne!(ask("web").0, 0, "other networks are other worlds");
-        network::connect(&world.engine, "one", client.as_str(), EndpointConfig::default()).expect("connect");
-        eventually("an answer", || (ask("web") == (0, "served\n".into())).then_some(()));
+        network::connect(
+            &world.engine,
+            "one",
+            client.as_str(),
+            EndpointConfig::default(),
+        )
+        .expect("connect");
+        eventually("an answer", || {
+            (ask("web") == (0, "served\n".into())).then_some(())
+        });
         assert!(world.state(&client).endpoints.contains_key("one"));
         container::rename(&world.engine, server.as_str(), "shop").expect("rename");
-        eventually("an answer to the new name", || (ask("shop") == (0, "served\n".into())).then_some(()));
+        eventually("an answer to the new name", || {
+            (ask("shop") == (0, "served\n".into())).then_some(())
+        });
         assert_ne!(ask("web").0, 0);
         network::disconnect(&world.engine, "one", client.as_str(), false).expect("disconnect");
         assert_ne!(ask("shop").0, 0);
         let (_, interfaces) = inside(world, &client, "ls /sys/class/net");
-        assert_eq!(interfaces.split_whitespace().collect::<Vec<_>>(), ["eth0", "lo"]);
+        assert_eq!(
+            interfaces.split_whitespace().collect::<Vec<_>>(),
+            ["eth0", "lo"]
+        );
     });
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | running, paused, restarting | held | so it is |
 //! | running, paused, restarting | free | the monitor was lost: recover |
-//! | created, exited, dead | either | so it is; if held, a verb is at work |
+//! | created, exited, dead | either | so it is; if held, a verb is at work; if free and a run directory is there, a start was cut short: undo |
 //! | nothing (no such file) | held | it is being created: not there yet |
 //! | nothing (no such file) | free | its `create` was killed: garbage |
 
@@ -16,7 +16,7 @@ use ketch_spec::Id;
 
 use super::config::{self, ContainerConfig};
 use super::state::{self, ContainerState, Status};
-use super::{recover, remove};
+use super::{recover, remove, tear_down};
 use crate::lock::OwnerLock;
 use crate::record::{self, Durability};
 use crate::{Engine, Error, ErrorKind, Result, names};
@@ -60,17 +60,21 @@ pub fn load(engine: &Engine, id: &Id) -> Result<(ContainerConfig, ContainerState
     let lock_path = engine.paths().owner_lock(id);
     for _ in 0..MAX_ROUNDS {
         let (config, state) = load_record(engine, id)?;
-        if !is_live(state.status) || OwnerLock::is_held(&lock_path)? {
+        // A run directory beside a state that is not live is a start under way, or what a start has left whose monitor
+        // was lost before its commit point.
+        let settled = !is_live(state.status) && !engine.paths().run_dir(id).exists();
+        if settled || OwnerLock::is_held(&lock_path)? {
             return Ok((config, state));
         }
         if let Some(lock) = OwnerLock::take(&lock_path)? {
             // Asked again under the lock: the monitor may have written its last state just before it let go.
             let (config, state) = load_record(engine, id)?;
-            if !is_live(state.status) {
-                return Ok((config, state));
+            if is_live(state.status) {
+                recover(engine, id, lock)?;
+                return load_record(engine, id);
             }
-            recover(engine, id, lock)?;
-            return load_record(engine, id);
+            tear_down::all(engine, id, &state)?;
+            return Ok((config, state));
         }
     }
     Err(Error::new(ErrorKind::Unavailable, format!("the state of container {} changes too quickly", id.short())))
