@@ -7,7 +7,7 @@ use std::net::TcpStream;
 
 use ketch_engine::container::config::EndpointConfig;
 use ketch_engine::container::request::CreateRequest;
-use ketch_engine::container::{self, ExecConfig, NetworkRequest, StopOptions};
+use ketch_engine::container::{self, ExecConfig, NetworkRequest, Status, StopOptions};
 use ketch_engine::network;
 use ketch_spec::Id;
 use ketch_spec::port::{Port, PortMapping, Protocol};
@@ -177,5 +177,82 @@ fn privileged_names_resolve_in_a_user_network_and_follow_connect_and_rename() {
             interfaces.split_whitespace().collect::<Vec<_>>(),
             ["eth0", "lo"]
         );
+    });
+}
+
+#[test]
+fn privileged_a_monitor_killed_on_the_way_up_leaves_nothing_that_the_next_command_does_not_undo() {
+    World::enter(|world| {
+        let request = CreateRequest {
+            network: NetworkRequest::Default,
+            ports: vec![port(Some(18_080))],
+            ..world.shell("sleep 1000")
+        };
+        let id = world.create(request);
+        let cgroup = format!("/sys/fs/cgroup/pids/ketch/{id}");
+        let paths = world.engine.paths();
+        let endpoint = || {
+            let bridge = network::resolve(&world.engine, "bridge").expect("bridge");
+            paths
+                .network_dir(&bridge.id)
+                .join(format!("endpoints/{id}.json"))
+        };
+        let unified = format!("/sys/fs/cgroup/ketch/{id}");
+        let has_cgroup = || {
+            [&cgroup, &unified]
+                .iter()
+                .any(|path| std::path::Path::new(path).exists())
+        };
+        let moments: [(&str, &dyn Fn() -> bool); 5] = [
+            ("at once", &|| true),
+            ("with a control socket", &|| {
+                paths.control_socket(&id).exists()
+            }),
+            ("with an address", &|| endpoint().exists()),
+            ("with a cgroup", &has_cgroup),
+            ("running", &|| world.state(&id).status == Status::Running),
+        ];
+        for (moment, reached) in moments {
+            std::thread::scope(|scope| {
+                let starting = scope.spawn(|| {
+                    container::start(
+                        &world.engine,
+                        id.as_str(),
+                        container::StartOptions::default(),
+                    )
+                });
+                let monitor = eventually("a monitor", || world.monitors().first().copied());
+                eventually(moment, || reached().then_some(()));
+                let pid = rustix::process::Pid::from_raw(i32::try_from(monitor).expect("pid"))
+                    .expect("pid");
+                // It may be through already, but it does not end by itself.
+                rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kill");
+                let _ = starting.join().expect("thread");
+            });
+            eventually("the monitor is gone", || {
+                world.monitors().is_empty().then_some(())
+            });
+            assert_ne!(world.state(&id).status, Status::Running, "{moment}");
+            assert!(
+                !endpoint().exists() && !has_cgroup() && !paths.run_dir(&id).exists(),
+                "killed {moment}"
+            );
+            eventually("the links are gone", || links().is_empty().then_some(()));
+        }
+        container::start(
+            &world.engine,
+            id.as_str(),
+            container::StartOptions::default(),
+        )
+        .expect("it starts");
+        container::stop(
+            &world.engine,
+            id.as_str(),
+            StopOptions {
+                signal: None,
+                timeout_s: Some(0),
+            },
+        )
+        .expect("stop");
     });
 }
