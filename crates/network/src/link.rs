@@ -38,6 +38,8 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_EXT_MASK: u16 = 29;
+const RTEXT_FILTER_SKIP_STATS: u32 = 8;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
@@ -127,6 +129,7 @@ impl Links {
         request.message(RTM_GETLINK, 0, |m| {
             m.raw(&link_header(AF_UNSPEC, 0, 0, 0));
             m.text(IFLA_IFNAME, name);
+            m.u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
         });
         let mut found = None;
         let asked = self.socket.ask(request, |message| {
