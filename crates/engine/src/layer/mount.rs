@@ -257,3 +257,67 @@ fn old_options(
     }
     Ok(CString::new(options).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// Both ways of mounting give the same file system; the second is the one for kernels before 6.5.
+    #[test]
+    fn privileged_both_ways_of_stacking_agree() {
+        let scratch = tempfile::tempdir().unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        let mut paths = Vec::new();
+        for number in 0..100 {
+            // Names that an option text would have to escape.
+            let path = at(&format!("lower:,\\{number}"));
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("top"), number.to_string()).unwrap();
+            fs::write(path.join(format!("f{number}")), "").unwrap();
+            paths.push(path);
+        }
+        let namespace = fs::read_link("/proc/thread-self/ns/mnt").unwrap();
+        for way in ["context", "mount"] {
+            let (upper, work) = (at(&format!("upper-{way}")), at(&format!("work-{way}")));
+            fs::create_dir(&upper).unwrap();
+            fs::create_dir(&work).unwrap();
+            let writable = Writable { upper: &upper, work: &work, volatile: true };
+            let lowers: Vec<OwnedFd> = paths.iter().map(|path| sys::fs::open_directory(path).unwrap()).collect();
+            let stack = |writable: Option<Writable<'_>>| match way {
+                "context" => overlay_by_context(&lowers, writable).unwrap(),
+                _ => overlay_by_mount(&paths, writable).unwrap(),
+            };
+            let root = stack(Some(writable));
+            let root_path = PathBuf::from(through(root.as_fd()));
+            assert_eq!(fs::read(root_path.join("top")).unwrap(), b"0", "{way}");
+            assert_eq!(fs::read_dir(&root_path).unwrap().count(), 101, "{way}");
+            fs::remove_file(root_path.join("f7")).unwrap();
+            fs::write(root_path.join("new"), way).unwrap();
+            drop(root);
+            assert_eq!(fs::read(upper.join("new")).unwrap(), way.as_bytes());
+            let view = stack(None);
+            let view_path = PathBuf::from(through(view.as_fd()));
+            let attached = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+            assert!(!attached.contains(scratch.path().to_str().unwrap()), "nothing is attached on the host");
+            assert!(view_path.join("f7").exists() && fs::write(view_path.join("x"), "").is_err(), "{way}");
+        }
+        assert_eq!(fs::read_link("/proc/thread-self/ns/mnt").unwrap(), namespace);
+    }
+
+    #[test]
+    fn privileged_a_refused_stack_says_why() {
+        let scratch = tempfile::tempdir().unwrap();
+        let paths: Vec<PathBuf> = ["a", "b"].map(|name| scratch.path().join(name)).to_vec();
+        for path in &paths {
+            fs::create_dir(path).unwrap();
+        }
+        let lowers: Vec<OwnedFd> = paths.iter().map(|path| sys::fs::open_directory(path).unwrap()).collect();
+        // Overlayfs refuses a scratch directory on another file system than the upper one's.
+        let writable = Writable { upper: &paths[0], work: Path::new("/proc"), volatile: false };
+        let Err(step) = overlay_by_context(&lowers, Some(writable)) else { panic!("a wrong work directory") };
+        let error = step.into_error(2);
+        assert!(error.to_string().starts_with("cannot mount 2 layers: "), "{error}");
+        assert!(overlay_by_mount(&paths, Some(writable)).is_err());
+    }
+}
