@@ -14,7 +14,7 @@ services:
       store: {condition: service_healthy}
   store:
     image: busybox
-    command: sh -c "mkdir -p /data && touch /data/ready && exec nc -lk -p 7000 -e cat /data/value"
+    command: sh -c "mkdir -p /data && touch /data/ready && exec nc -ll -p 7000 -e cat /data/value"
     volumes: ["values:/data"]
     healthcheck:
       test: ["CMD-SHELL", "test -e /data/ready"]

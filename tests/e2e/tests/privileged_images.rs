@@ -76,7 +76,7 @@ fn an_unreachable_registry_is_named_with_what_else_can_be_done() {
     let refused = world.run("run --rm 127.0.0.1:5999/nothing:1 true").fails(125);
     assert!(refused.contains("127.0.0.1:5999"), "{refused}");
     assert!(refused.contains("ketch load") || refused.contains("ketch import"), "{refused}");
-    let invalid = world.run("pull UPPER/case").fails(1);
+    let invalid = world.run("pull team/UPPER").fails(1);
     assert!(invalid.contains("invalid reference format"), "{invalid}");
     world.finish();
 }

@@ -80,7 +80,9 @@ fn ports_are_published_on_all_addresses_and_loopback() {
 #[test]
 fn udp_is_published_too() {
     let world = World::with_busybox();
-    world.run("run -d --name echo -p 9000:9000/udp busybox sh -c 'nc -u -l -p 9000 -e cat'").ok();
+    world.file("echo.py", "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.bind(('', 9000))\nwhile True:\n    data, peer = s.recvfrom(99)\n    s.sendto(data, peer)\n");
+    // busybox has no server for datagrams, so the host's Python comes along
+    world.run("run -d --name echo -p 9000:9000/udp -v /usr:/usr:ro -v /lib:/lib:ro -v /lib64:/lib64:ro -v ./echo.py:/echo.py busybox /usr/bin/python3 /echo.py").ok();
     eventually("an answer", || {
         let answer = world.on_host("python3 -c 'import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(1); s.sendto(b\"ping\", (\"127.0.0.1\", 9000)); print(s.recv(9).decode())'");
         (answer.stdout() == "ping").then_some(())
@@ -93,13 +95,13 @@ fn udp_is_published_too() {
 fn containers_reach_the_outside_through_nat() {
     let world = World::with_busybox();
     let outside = format!("{}-out", world.path().file_name().and_then(|n| n.to_str()).expect("a name"));
-    world.on_host("ip link add up type veth peer name down").ok();
-    world.on_host("ip addr add 198.51.100.1/24 dev up").ok();
-    world.on_host("ip link set up up").ok();
+    world.on_host("ip link add out0 type veth peer name out1").ok();
+    world.on_host("ip addr add 198.51.100.1/24 dev out0").ok();
+    world.on_host("ip link set out0 up").ok();
     world.on_host(&format!("ip netns add {outside}")).ok();
-    world.on_host(&format!("ip link set down netns {outside}")).ok();
-    world.on_host(&format!("ip -n {outside} addr add 198.51.100.2/24 dev down")).ok();
-    world.on_host(&format!("ip -n {outside} link set down up")).ok();
+    world.on_host(&format!("ip link set out1 netns {outside}")).ok();
+    world.on_host(&format!("ip -n {outside} addr add 198.51.100.2/24 dev out1")).ok();
+    world.on_host(&format!("ip -n {outside} link set out1 up")).ok();
     world.file("www/index.html", "here");
     let mut server = world
         .host(&["ip", "netns", "exec", &outside, "/bin/busybox", "httpd", "-f", "-p", "80", "-h", &world.path().join("www").to_string_lossy()])
@@ -115,7 +117,7 @@ fn containers_reach_the_outside_through_nat() {
     server.kill().expect("end the server");
     server.wait().expect("reap the server");
     world.on_host(&format!("ip netns delete {outside}")).ok();
-    eventually("the link is gone with its namespace", || (world.on_host("ip link show up").code() != Some(0)).then_some(()));
+    eventually("the link is gone with its namespace", || (world.on_host("ip link show out0").code() != Some(0)).then_some(()));
     world.finish();
 }
 

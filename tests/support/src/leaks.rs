@@ -87,9 +87,19 @@ fn cgroups() -> Vec<String> {
 /// Directories of the state that must be empty once containers, volumes and user networks are removed.
 fn directories(data_root: &Path, run_root: &Path) -> Vec<String> {
     let mut left = Vec::new();
-    for folder in [data_root.join("containers"), data_root.join("ingest"), data_root.join("names/container"), run_root.join("containers")] {
+    let unfinished = data_root.join("ingest");
+    for folder in [
+        data_root.join("containers"),
+        data_root.join("names/container"),
+        run_root.join("containers"),
+        unfinished.join("blobs"),
+        unfinished.join("work"),
+    ] {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            left.push(format!("file {}", entry.path().display()));
+            // the lock file of a folder stays with the folder
+            if entry.file_name() != ".lock" {
+                left.push(format!("file {}", entry.path().display()));
+            }
         }
     }
     for network in fs::read_dir(data_root.join("networks")).into_iter().flatten().flatten() {
