@@ -9,6 +9,8 @@
 mod arch;
 mod assemble;
 mod compile;
+#[cfg(test)]
+mod tests;
 
 use ketch_spec::runtime::LinuxSeccomp;
 use ketch_sys::seccomp::{self, Instruction};
