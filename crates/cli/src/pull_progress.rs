@@ -199,11 +199,11 @@ fn version(reference: &Reference) -> String {
 
 /// `Downloading [=====>      ]  1.2MB/3.4MB`.
 fn bar(word: &str, done: u64, total: u64) -> String {
-    let filled = if total == 0 {
-        0
-    } else {
-        (done.saturating_mul(BAR) / total).min(BAR)
-    };
+    let filled = done
+        .saturating_mul(BAR)
+        .checked_div(total)
+        .unwrap_or(0)
+        .min(BAR);
     let head = if filled < BAR { ">" } else { "" };
     let full = "=".repeat(usize::try_from(filled).unwrap_or(0));
     format!(

@@ -92,7 +92,7 @@ impl Verb for Args {
         let format = self.format.clone().or(configured).unwrap_or_default();
         let filters = list_filter::ContainerFilters::new(self.filter)?;
         let mut all = container::list(engine)?;
-        all.sort_by(|a, b| b.config.created.cmp(&a.config.created));
+        all.sort_by_key(|container| std::cmp::Reverse(container.config.created));
         let limit = match (self.latest, self.last) {
             (true, _) => Some(1),
             (false, last) => usize::try_from(last).ok().filter(|last| *last > 0),

@@ -59,11 +59,10 @@ impl Usage {
     }
 
     fn row(&self, kind: &str) -> Row {
-        let percent = if self.bytes > 0 {
-            format!(" ({}%)", self.reclaimable_bytes * 100 / self.bytes)
-        } else {
-            String::new()
-        };
+        let percent = (self.reclaimable_bytes * 100).checked_div(self.bytes);
+        let percent = percent
+            .map(|percent| format!(" ({percent}%)"))
+            .unwrap_or_default();
         Row::new()
             .with("Type", kind)
             .with("TotalCount", self.total.to_string())
