@@ -227,6 +227,13 @@ fn find(words: &[OsString]) -> Result<Request<'_>, Failure> {
             words: &words[1..],
         });
     }
+    let full = names.join(" ");
+    if let Some(name) = commands::REFUSED
+        .into_iter()
+        .find(|name| *name == first || *name == full)
+    {
+        return Err(Failure::usage(format!("ketch {name} is not supported")));
+    }
     if let Some(page) = crate::help::group(first) {
         return match words.get(1).and_then(|word| word.to_str()) {
             None | Some("--help" | "-h") => Ok(Request::Page(page)),
@@ -238,9 +245,6 @@ fn find(words: &[OsString]) -> Result<Request<'_>, Failure> {
                 group: format!("ketch {first}"),
             }),
         };
-    }
-    if let Some(name) = commands::REFUSED.into_iter().find(|name| *name == first) {
-        return Err(Failure::usage(format!("ketch {name} is not supported")));
     }
     Err(Failure::UnknownCommand {
         command: format!("ketch {first}"),

@@ -19,13 +19,23 @@ pub const GROUPS: [(&str, &str); 6] = [
     ("volume", "Manage volumes"),
 ];
 
-/// Docker's commands that this version does not have.
-pub const REFUSED: [&str; 17] = [
+/// Docker's commands that this version does not have: refused by name.
+pub const REFUSED: [&str; 32] = [
     "bake",
+    "builder prune",
     "buildx",
     "checkpoint",
+    "commit",
     "config",
+    "container commit",
+    "container diff",
+    "container export",
+    "container stats",
+    "container update",
     "context",
+    "diff",
+    "events",
+    "export",
     "login",
     "logout",
     "manifest",
@@ -36,8 +46,13 @@ pub const REFUSED: [&str; 17] = [
     "secret",
     "service",
     "stack",
+    "stats",
     "swarm",
+    "system dial-stdio",
+    "system events",
     "trust",
+    "update",
+    "volume update",
 ];
 
 /// Every command.
@@ -84,7 +99,11 @@ mod tests {
                 }
             }
         }
-        assert!(REFUSED.iter().all(|name| find(&[name]).is_none()));
+        assert!(
+            REFUSED
+                .iter()
+                .all(|name| find(&name.split(' ').collect::<Vec<_>>()).is_none())
+        );
     }
 
     #[test]
