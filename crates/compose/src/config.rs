@@ -69,14 +69,27 @@ fn plain(value: &serde_json::Value) -> String {
 
 /// A string as a YAML scalar: plain where no reader could take it for something else, double-quoted otherwise.
 fn scalar(text: &str) -> String {
-    let number_like = text.parse::<f64>().is_ok() || text.contains(':') || text.starts_with("0x") || text.starts_with("0o");
-    let safe_start = text.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '_' | '.'))
+    let number_like = text.parse::<f64>().is_ok()
+        || text.contains(':')
+        || text.starts_with("0x")
+        || text.starts_with("0o");
+    let safe_start = text
+        .starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '_' | '.'))
         || text.starts_with(|c: char| c.is_ascii_digit()) && !number_like;
     let safe = safe_start
         && !text.ends_with([' ', ':'])
         && !text.contains(": ")
         && !text.contains(" #")
-        && text.chars().all(|c| c.is_alphanumeric() || " /_.-:=@+,$()<>;|&^~%".contains(c))
-        && !matches!(text.to_lowercase().as_str(), "true" | "false" | "yes" | "no" | "on" | "off" | "null" | "y" | "n" | ".inf" | ".nan");
-    if safe { text.to_owned() } else { serde_json::Value::String(text.to_owned()).to_string() }
+        && text
+            .chars()
+            .all(|c| c.is_alphanumeric() || " /_.-:=@+,$()<>;|&^~%".contains(c))
+        && !matches!(
+            text.to_lowercase().as_str(),
+            "true" | "false" | "yes" | "no" | "on" | "off" | "null" | "y" | "n" | ".inf" | ".nan"
+        );
+    if safe {
+        text.to_owned()
+    } else {
+        serde_json::Value::String(text.to_owned()).to_string()
+    }
 }

@@ -21,7 +21,14 @@ pub fn parse(
     let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
     while let Some((number, line)) = lines.next() {
         let at = |message: String| {
-            LoadError::at(&Position { file: file.into(), line: number as u64 + 1, column: 1 }, message)
+            LoadError::at(
+                &Position {
+                    file: file.into(),
+                    line: number as u64 + 1,
+                    column: 1,
+                },
+                message,
+            )
         };
         let line = line.trim_start();
         let line = line.strip_prefix("export ").map_or(line, str::trim_start);
@@ -44,7 +51,9 @@ pub fn parse(
             Some(quote) => {
                 while closing_quote(&raw, quote).is_none() {
                     // a quoted value may go on over several lines
-                    let (_, more) = lines.next().ok_or_else(|| at(format!("unterminated quoted value of {name}")))?;
+                    let (_, more) = lines
+                        .next()
+                        .ok_or_else(|| at(format!("unterminated quoted value of {name}")))?;
                     raw.push('\n');
                     raw.push_str(more);
                 }
@@ -78,7 +87,11 @@ fn expand(value: &str, known: &BTreeMap<String, String>) -> Result<String, Strin
 
 fn check_name(name: &str) -> Result<(), String> {
     let valid = !name.is_empty() && !name.contains(char::is_whitespace);
-    if valid { Ok(()) } else { Err(format!("unexpected text {name:?} in a variable's name")) }
+    if valid {
+        Ok(())
+    } else {
+        Err(format!("unexpected text {name:?} in a variable's name"))
+    }
 }
 
 fn closing_quote(raw: &str, quote: char) -> Option<usize> {
@@ -133,8 +146,15 @@ mod tests {
         let text = "# comment\nexport A=1\nB = two words # gone\nC='$A # kept'\nD=\"x\\n$A\"\nE=${A}-${HOME}\nF=\"over\nlines\"\nHOME\nNONE\nG=a#b\nH=\n";
         let pairs = parse(".env", text, &outer).expect("an environment file");
         let expected = [
-            ("A", "1"), ("B", "two words"), ("C", "$A # kept"), ("D", "x\n1"), ("E", "1-/h"), ("F", "over\nlines"),
-            ("HOME", "/h"), ("G", "a#b"), ("H", ""),
+            ("A", "1"),
+            ("B", "two words"),
+            ("C", "$A # kept"),
+            ("D", "x\n1"),
+            ("E", "1-/h"),
+            ("F", "over\nlines"),
+            ("HOME", "/h"),
+            ("G", "a#b"),
+            ("H", ""),
         ];
         assert_eq!(pairs, expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
     }

@@ -18,7 +18,11 @@ pub struct Position {
 impl Position {
     /// The whole file.
     pub fn of_file(file: &str) -> Self {
-        Self { file: file.into(), line: 0, column: 0 }
+        Self {
+            file: file.into(),
+            line: 0,
+            column: 0,
+        }
     }
 }
 
@@ -66,10 +70,15 @@ pub enum LoadError {
 
 impl LoadError {
     pub(crate) fn at(position: &Position, message: impl Into<String>) -> Self {
-        Self::Invalid { position: position.clone(), message: message.into() }
+        Self::Invalid {
+            position: position.clone(),
+            message: message.into(),
+        }
     }
 
     pub(crate) fn project(message: impl Into<String>) -> Self {
-        Self::Project { message: message.into() }
+        Self::Project {
+            message: message.into(),
+        }
     }
 }

@@ -20,7 +20,8 @@ pub fn tree(
 ) -> Result<(), LoadError> {
     match &mut node.value {
         Value::Text(value) if value.contains('$') => {
-            *value = text(value, variables, unset).map_err(|message| LoadError::at(&node.at, message))?;
+            *value = text(value, variables, unset)
+                .map_err(|message| LoadError::at(&node.at, message))?;
         }
         Value::List(items) => {
             for item in items {
@@ -57,7 +58,9 @@ struct Expansion<'a> {
 impl Expansion<'_> {
     fn expand(&mut self, input: &str, depth: usize) -> Result<String, String> {
         if depth > MAX_DEPTH {
-            return Err(format!("invalid interpolation format: more than {MAX_DEPTH} nested variables"));
+            return Err(format!(
+                "invalid interpolation format: more than {MAX_DEPTH} nested variables"
+            ));
         }
         let mut output = String::with_capacity(input.len());
         let mut rest = input;
@@ -95,7 +98,11 @@ impl Expansion<'_> {
             Some(operation) => (true, operation),
             None => (false, operation),
         };
-        let found = self.variables.get(name).filter(|value| !(counts_empty && value.is_empty())).cloned();
+        let found = self
+            .variables
+            .get(name)
+            .filter(|value| !(counts_empty && value.is_empty()))
+            .cloned();
         let mut characters = operation.chars();
         match characters.next() {
             None if !counts_empty => Ok(self.value(name)),
@@ -106,7 +113,9 @@ impl Expansion<'_> {
                 Some(value) => Ok(value),
                 None => {
                     let message = self.expand(characters.as_str(), depth + 1)?;
-                    Err(format!("required variable {name} is missing a value: {message}"))
+                    Err(format!(
+                        "required variable {name} is missing a value: {message}"
+                    ))
                 }
             },
             _ => Err(malformed(whole)),
@@ -138,8 +147,13 @@ fn closing(text: &str) -> Option<usize> {
 }
 
 fn name_length(text: &str) -> usize {
-    let valid = |(at, byte): (usize, u8)| byte == b'_' || byte.is_ascii_alphabetic() || (at > 0 && byte.is_ascii_digit());
-    text.bytes().enumerate().take_while(|pair| valid(*pair)).count()
+    let valid = |(at, byte): (usize, u8)| {
+        byte == b'_' || byte.is_ascii_alphabetic() || (at > 0 && byte.is_ascii_digit())
+    };
+    text.bytes()
+        .enumerate()
+        .take_while(|pair| valid(*pair))
+        .count()
 }
 
 fn malformed(text: &str) -> String {
@@ -151,7 +165,9 @@ mod tests {
     use super::*;
 
     fn expand(input: &str) -> Result<String, String> {
-        let variables = [("SET", "value"), ("EMPTY", "")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let variables = [("SET", "value"), ("EMPTY", "")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into();
         text(input, &variables, &mut BTreeSet::new())
     }
 
@@ -182,7 +198,9 @@ mod tests {
     fn mistakes_are_errors() {
         assert!(expand("${NONE:?say why}").is_err_and(|message| message.contains("say why")));
         assert!(expand("${EMPTY:?}").is_err());
-        for input in ["${", "${}", "${SET", "$ x", "a$", "${SET!x}", "${SET:}", "${1}"] {
+        for input in [
+            "${", "${}", "${SET", "$ x", "a$", "${SET!x}", "${SET:}", "${1}",
+        ] {
             assert!(expand(input).is_err(), "{input}");
         }
         let deep = "${A:-".repeat(200) + &"}".repeat(200);

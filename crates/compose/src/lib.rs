@@ -17,20 +17,28 @@ mod merge;
 mod model;
 mod node;
 mod normalise;
+mod one_off;
 mod plan;
 mod reader;
 mod request;
 
 pub use error::{LoadError, Position};
 pub use execute::{
-    ComposeObserver, ImageOptions, MAX_PARALLEL, PullMode, attached_name, containers, ensure_images, execute, observe,
+    BuildOptions, ComposeObserver, ExecuteOptions, MAX_PARALLEL, attached_name, containers,
+    describe, execute, observe, observe_containers, observe_images,
 };
 pub use load::{LoadOptions, load};
-pub use model::{Attachment, Build, Condition, Dependency, Network, Project, PullPolicy, Service, Volume};
+pub use model::{
+    Attachment, Build, Condition, Dependency, FileSource, Network, Project, PullPolicy, Service,
+    Volume,
+};
+pub use one_off::{OneOff, create_one_off};
 pub use plan::{
-    Action, DownOptions, Observed, ObservedContainer, Operation, Plan, PlanError, RemoveImages, Target, UpOptions,
-    plan_down, plan_up, selection,
+    Action, DownOptions, ImageOptions, Lifecycle, Observed, ObservedContainer, Operation, Plan,
+    PlanError, PullMode, RemoveImages, Target, UpOptions, plan_builds, plan_down, plan_images,
+    plan_lifecycle, plan_pulls, plan_remove, plan_up, selection,
 };
 pub use request::{
-    CONFIG_HASH, IMAGE, NETWORK, NUMBER, ONE_OFF, PROJECT, SERVICE, VOLUME, config_hash, container_name, create_request,
+    CONFIG_HASH, IMAGE, NETWORK, NUMBER, ONE_OFF, PROJECT, SERVICE, VOLUME, config_hash,
+    container_name,
 };

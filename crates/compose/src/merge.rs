@@ -27,19 +27,29 @@ pub fn merge(earlier: Node, later: Node) -> Node {
 
 fn at(earlier: Node, later: Node, path: &mut Vec<String>) -> Node {
     match later.tag {
-        Some(Tag::Reset) => return Node { value: Value::Null, tag: Some(Tag::Reset), ..later },
+        Some(Tag::Reset) => {
+            return Node {
+                value: Value::Null,
+                tag: Some(Tag::Reset),
+                ..later
+            };
+        }
         Some(Tag::Override) => return later,
         None => {}
     }
     match rule(path) {
         Some(Rule::Replace) => later,
-        Some(Rule::Pairs(separators)) => maps(pairs(earlier, separators), pairs(later, separators), path),
+        Some(Rule::Pairs(separators)) => {
+            maps(pairs(earlier, separators), pairs(later, separators), path)
+        }
         Some(Rule::Names) => maps(names(earlier), names(later), path),
         Some(Rule::Keyed(key)) => lists(earlier, later, |kept, item| {
             let wanted = key(item);
             kept.retain(|old| key(old) != wanted);
         }),
-        Some(Rule::Unique) => lists(earlier, later, |kept, item| kept.retain(|old| old.value != item.value)),
+        Some(Rule::Unique) => lists(earlier, later, |kept, item| {
+            kept.retain(|old| old.value != item.value)
+        }),
         None => match (&earlier.value, &later.value) {
             (Value::Map(_), Value::Map(_)) => maps(earlier, later, path),
             (Value::List(_), Value::List(_)) => lists(earlier, later, |_, _| {}),
@@ -50,7 +60,9 @@ fn at(earlier: Node, later: Node, path: &mut Vec<String>) -> Node {
 }
 
 fn maps(earlier: Node, later: Node, path: &mut Vec<String>) -> Node {
-    let (Value::Map(mut entries), Value::Map(new)) = (earlier.value, later.value.clone()) else { return later };
+    let (Value::Map(mut entries), Value::Map(new)) = (earlier.value, later.value.clone()) else {
+        return later;
+    };
     for (key, item) in new {
         match entries.iter_mut().find(|(name, _)| *name == key) {
             Some((_, old)) => {
@@ -62,7 +74,11 @@ fn maps(earlier: Node, later: Node, path: &mut Vec<String>) -> Node {
             None => entries.push((key, item)),
         }
     }
-    Node { value: Value::Map(entries), at: earlier.at, tag: earlier.tag }
+    Node {
+        value: Value::Map(entries),
+        at: earlier.at,
+        tag: earlier.tag,
+    }
 }
 
 fn lists(earlier: Node, later: Node, mut forget: impl FnMut(&mut Vec<Node>, &Node)) -> Node {
@@ -77,7 +93,11 @@ fn lists(earlier: Node, later: Node, mut forget: impl FnMut(&mut Vec<Node>, &Nod
         forget(&mut items, &item);
         items.push(item);
     }
-    Node { value: Value::List(items), at: place, tag: None }
+    Node {
+        value: Value::List(items),
+        at: place,
+        tag: None,
+    }
 }
 
 /// Removes what `!reset` marked.
@@ -105,21 +125,26 @@ fn rule(path: &[String]) -> Option<Rule> {
     };
     Some(match inside {
         ["command" | "entrypoint"] | ["healthcheck", "test"] => Rule::Replace,
-        ["environment" | "labels" | "sysctls" | "annotations"] | ["build", "args" | "labels"] => Rule::Pairs(&['=']),
+        ["environment" | "labels" | "sysctls" | "annotations"] | ["build", "args" | "labels"] => {
+            Rule::Pairs(&['='])
+        }
         ["extra_hosts"] | ["build", "extra_hosts"] => Rule::Pairs(&['=', ':']),
         ["networks" | "depends_on"] => Rule::Names,
         ["volumes" | "devices" | "secrets" | "configs"] => Rule::Keyed(target),
         ["ports"] => Rule::Keyed(port),
-        ["dns" | "dns_search" | "dns_opt" | "expose" | "cap_add" | "cap_drop" | "security_opt" | "group_add" | "tmpfs"] => {
-            Rule::Unique
-        }
+        [
+            "dns" | "dns_search" | "dns_opt" | "expose" | "cap_add" | "cap_drop" | "security_opt"
+            | "group_add" | "tmpfs",
+        ] => Rule::Unique,
         _ => return None,
     })
 }
 
 /// `["A=1", "B"]` as `{A: 1, B: null}`.
 fn pairs(node: Node, separators: &[char]) -> Node {
-    let Value::List(items) = node.value else { return node };
+    let Value::List(items) = node.value else {
+        return node;
+    };
     let entries = items
         .into_iter()
         .filter_map(|item| {
@@ -131,23 +156,47 @@ fn pairs(node: Node, separators: &[char]) -> Node {
                 Some((key, value)) => (key.to_owned(), Value::Text(value.to_owned())),
                 None => (text, Value::Null),
             };
-            Some((key, Node { value, at: item.at, tag: item.tag }))
+            Some((
+                key,
+                Node {
+                    value,
+                    at: item.at,
+                    tag: item.tag,
+                },
+            ))
         })
         .collect();
-    Node { value: Value::Map(entries), at: node.at, tag: node.tag }
+    Node {
+        value: Value::Map(entries),
+        at: node.at,
+        tag: node.tag,
+    }
 }
 
 /// `[a, b]` as `{a: null, b: null}`.
 fn names(node: Node) -> Node {
-    let Value::List(items) = node.value else { return node };
+    let Value::List(items) = node.value else {
+        return node;
+    };
     let entries = items
         .into_iter()
         .filter_map(|item| match item.value {
-            Value::Text(name) => Some((name, Node { value: Value::Null, at: item.at, tag: item.tag })),
+            Value::Text(name) => Some((
+                name,
+                Node {
+                    value: Value::Null,
+                    at: item.at,
+                    tag: item.tag,
+                },
+            )),
             _ => None,
         })
         .collect();
-    Node { value: Value::Map(entries), at: node.at, tag: node.tag }
+    Node {
+        value: Value::Map(entries),
+        at: node.at,
+        tag: node.tag,
+    }
 }
 
 /// The path in the container that a volume, device, secret or config lands at.
@@ -158,7 +207,9 @@ fn target(node: &Node) -> String {
             let first = parts.next().unwrap_or_default();
             parts.next().unwrap_or(first).to_owned()
         }
-        Value::Map(_) => scalar(node, "target").or_else(|| scalar(node, "source")).unwrap_or_default(),
+        Value::Map(_) => scalar(node, "target")
+            .or_else(|| scalar(node, "source"))
+            .unwrap_or_default(),
         _ => String::new(),
     }
 }
@@ -174,7 +225,11 @@ fn port(node: &Node) -> String {
             let part = |key: &str| scalar(node, key);
             let head = [part("host_ip"), part("published"), part("target")];
             let head: Vec<String> = head.into_iter().flatten().collect();
-            format!("{}/{}", head.join(":"), part("protocol").unwrap_or_else(|| "tcp".into()))
+            format!(
+                "{}/{}",
+                head.join(":"),
+                part("protocol").unwrap_or_else(|| "tcp".into())
+            )
         }
         _ => String::new(),
     }
@@ -192,18 +247,32 @@ mod tests {
     use super::*;
 
     fn merged(earlier: &str, later: &str) -> Node {
-        let mut node = merge(Node::parse("a", earlier).expect("YAML"), Node::parse("b", later).expect("YAML"));
+        let mut node = merge(
+            Node::parse("a", earlier).expect("YAML"),
+            Node::parse("b", later).expect("YAML"),
+        );
         finish(&mut node);
         node
     }
 
     fn service(node: &Node, key: &str) -> Option<Value> {
-        node.get("services")?.get("s")?.get(key).map(|found| found.value.clone())
+        node.get("services")?
+            .get("s")?
+            .get(key)
+            .map(|found| found.value.clone())
     }
 
     fn texts(value: Option<Value>) -> Vec<String> {
-        let Some(Value::List(items)) = value else { return Vec::new() };
-        items.into_iter().filter_map(|item| match item.value { Value::Text(text) => Some(text), _ => None }).collect()
+        let Some(Value::List(items)) = value else {
+            return Vec::new();
+        };
+        items
+            .into_iter()
+            .filter_map(|item| match item.value {
+                Value::Text(text) => Some(text),
+                _ => None,
+            })
+            .collect()
     }
 
     #[test]
@@ -220,10 +289,23 @@ mod tests {
 
     #[test]
     fn environments_meet_as_mappings() {
-        let node = merged("services: {s: {environment: [A=1, B=2]}}", "services: {s: {environment: {B: 3}}}");
-        let environment = node.get("services").and_then(|s| s.get("s")).and_then(|s| s.get("environment")).expect("it");
-        assert_eq!(environment.get("A").map(|a| &a.value), Some(&Value::Text("1".into())));
-        assert_eq!(environment.get("B").map(|b| &b.value), Some(&Value::Number("3".into())));
+        let node = merged(
+            "services: {s: {environment: [A=1, B=2]}}",
+            "services: {s: {environment: {B: 3}}}",
+        );
+        let environment = node
+            .get("services")
+            .and_then(|s| s.get("s"))
+            .and_then(|s| s.get("environment"))
+            .expect("it");
+        assert_eq!(
+            environment.get("A").map(|a| &a.value),
+            Some(&Value::Text("1".into()))
+        );
+        assert_eq!(
+            environment.get("B").map(|b| &b.value),
+            Some(&Value::Number("3".into()))
+        );
     }
 
     #[test]

@@ -70,7 +70,11 @@ impl Node {
                 };
                 let message = error.without_snippet().to_string();
                 // the place is in front already
-                let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
+                let message = message
+                    .split(" at line ")
+                    .next()
+                    .unwrap_or(&message)
+                    .to_owned();
                 Err(LoadError::Invalid { position, message })
             }
         }
@@ -78,13 +82,20 @@ impl Node {
 
     /// An empty mapping.
     pub fn empty(at: Position) -> Self {
-        Self { value: Value::Map(Vec::new()), at, tag: None }
+        Self {
+            value: Value::Map(Vec::new()),
+            at,
+            tag: None,
+        }
     }
 
     /// A value of a mapping.
     pub fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {
-            Value::Map(entries) => entries.iter().find(|(name, _)| name == key).map(|(_, node)| node),
+            Value::Map(entries) => entries
+                .iter()
+                .find(|(name, _)| name == key)
+                .map(|(_, node)| node),
             _ => None,
         }
     }
@@ -120,23 +131,36 @@ enum RawValue {
 
 impl Raw {
     fn place(self, file: &Arc<str>) -> Node {
-        let Spanned { value: Tagged(value, tag), referenced, .. } = self.0;
+        let Spanned {
+            value: Tagged(value, tag),
+            referenced,
+            ..
+        } = self.0;
         let value = match value {
             RawValue::Null => Value::Null,
             RawValue::Bool(value) => Value::Bool(value),
             RawValue::Number(text) => Value::Number(text),
             RawValue::Text(text) => Value::Text(text),
-            RawValue::List(items) => Value::List(items.into_iter().map(|item| item.place(file)).collect()),
-            RawValue::Map(entries) => {
-                Value::Map(entries.into_iter().map(|(key, item)| (key, item.place(file))).collect())
+            RawValue::List(items) => {
+                Value::List(items.into_iter().map(|item| item.place(file)).collect())
             }
+            RawValue::Map(entries) => Value::Map(
+                entries
+                    .into_iter()
+                    .map(|(key, item)| (key, item.place(file)))
+                    .collect(),
+            ),
         };
         let tag = match tag.as_deref() {
             Some("!reset") => Some(Tag::Reset),
             Some("!override") => Some(Tag::Override),
             _ => None,
         };
-        let at = Position { file: file.clone(), line: referenced.line(), column: referenced.column() };
+        let at = Position {
+            file: file.clone(),
+            line: referenced.line(),
+            column: referenced.column(),
+        };
         Node { value, at, tag }
     }
 }
@@ -229,9 +253,22 @@ mod tests {
 
     #[test]
     fn values_know_their_place_and_keep_their_text() {
-        let node = Node::parse("c.yaml", "a: 0755\nb:\n  - yes\n  - 1.50\n  - !override [x]\nc: ~\n").expect("YAML");
-        assert_eq!(node.get("a").map(|a| &a.value), Some(&Value::Text("0755".into())));
-        let Some(Node { value: Value::List(items), .. }) = node.get("b") else { panic!("a list") };
+        let node = Node::parse(
+            "c.yaml",
+            "a: 0755\nb:\n  - yes\n  - 1.50\n  - !override [x]\nc: ~\n",
+        )
+        .expect("YAML");
+        assert_eq!(
+            node.get("a").map(|a| &a.value),
+            Some(&Value::Text("0755".into()))
+        );
+        let Some(Node {
+            value: Value::List(items),
+            ..
+        }) = node.get("b")
+        else {
+            panic!("a list")
+        };
         assert_eq!(items[0].value, Value::Text("yes".into()));
         assert_eq!((items[0].at.line, items[0].at.column), (3, 5));
         assert_eq!(items[2].tag, Some(Tag::Override));
@@ -240,20 +277,39 @@ mod tests {
 
     #[test]
     fn merge_keys_and_anchors_are_resolved() {
-        let node = Node::parse("c.yaml", "x: &x {a: 1, b: 2}\ny:\n  <<: *x\n  b: 3\n").expect("YAML");
+        let node =
+            Node::parse("c.yaml", "x: &x {a: 1, b: 2}\ny:\n  <<: *x\n  b: 3\n").expect("YAML");
         let y = node.get("y").expect("y");
-        assert_eq!(y.get("a").map(|a| &a.value), Some(&Value::Number("1".into())));
-        assert_eq!(y.get("b").map(|b| &b.value), Some(&Value::Number("3".into())));
+        assert_eq!(
+            y.get("a").map(|a| &a.value),
+            Some(&Value::Number("1".into()))
+        );
+        assert_eq!(
+            y.get("b").map(|b| &b.value),
+            Some(&Value::Number("3".into()))
+        );
     }
 
     #[test]
     fn a_mistake_has_a_place() {
         let error = Node::parse("c.yaml", "a: 1\na: 2\n").expect_err("a duplicate key");
         assert!(error.to_string().starts_with("c.yaml:2:"), "{error}");
-        let bomb = format!("a: &a [x,x,x,x,x,x,x,x,x]\n{}", (1..12).map(|n| {
-            let previous = if n == 1 { "a".to_owned() } else { format!("a{}", n - 1) };
-            format!("b{n}: &a{n} [{}]\n", vec![format!("*{previous}"); 9].join(","))
-        }).collect::<String>());
+        let bomb = format!(
+            "a: &a [x,x,x,x,x,x,x,x,x]\n{}",
+            (1..12)
+                .map(|n| {
+                    let previous = if n == 1 {
+                        "a".to_owned()
+                    } else {
+                        format!("a{}", n - 1)
+                    };
+                    format!(
+                        "b{n}: &a{n} [{}]\n",
+                        vec![format!("*{previous}"); 9].join(",")
+                    )
+                })
+                .collect::<String>()
+        );
         Node::parse("c.yaml", &bomb).expect_err("an alias bomb is refused");
     }
 }

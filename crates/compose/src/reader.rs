@@ -17,7 +17,10 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// The root of a document.
     pub fn root(node: &'a Node) -> Self {
-        Self { node, path: String::new() }
+        Self {
+            node,
+            path: String::new(),
+        }
     }
 
     /// Where the value stands.
@@ -57,9 +60,10 @@ impl<'a> Reader<'a> {
     /// The entries of a mapping; nothing counts as an empty one.
     pub fn entries(&self) -> Result<Vec<(&'a str, Reader<'a>)>> {
         match &self.node.value {
-            Value::Map(entries) => {
-                Ok(entries.iter().map(|(key, node)| (key.as_str(), self.below(key, node))).collect())
-            }
+            Value::Map(entries) => Ok(entries
+                .iter()
+                .map(|(key, node)| (key.as_str(), self.below(key, node)))
+                .collect()),
             Value::Null => Ok(Vec::new()),
             _ => Err(self.error(format!("must be a mapping, not {}", self.node.kind()))),
         }
@@ -76,7 +80,9 @@ impl<'a> Reader<'a> {
             }
             let near = known.iter().find(|candidate| similar(key, candidate));
             let hint = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
-            return Err(self.error(format!("additional property {key:?} is not allowed{hint}")).moved(value.position()));
+            return Err(self
+                .error(format!("additional property {key:?} is not allowed{hint}"))
+                .moved(value.position()));
         }
         Ok(())
     }
@@ -93,7 +99,11 @@ impl<'a> Reader<'a> {
     }
 
     fn below(&self, key: &str, node: &'a Node) -> Self {
-        let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
+        let path = if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        };
         Self { node, path }
     }
 
@@ -122,7 +132,9 @@ impl<'a> Reader<'a> {
     /// Anything that parses from text.
     pub fn parsed<T: std::str::FromStr>(&self, what: &str) -> Result<T> {
         let text = self.text()?;
-        text.trim().parse().map_err(|_| self.error(format!("must be {what}, not {text:?}")))
+        text.trim()
+            .parse()
+            .map_err(|_| self.error(format!("must be {what}, not {text:?}")))
     }
 
     /// A number of bytes: `64m`, `1gb`, `1024`.
@@ -141,7 +153,10 @@ impl<'a> Reader<'a> {
             Value::List(items) => Ok(items
                 .iter()
                 .enumerate()
-                .map(|(at, node)| Reader { node, path: format!("{}[{at}]", self.path) })
+                .map(|(at, node)| Reader {
+                    node,
+                    path: format!("{}[{at}]", self.path),
+                })
                 .collect()),
             Value::Null => Ok(Vec::new()),
             _ => Err(self.error(format!("must be a list, not {}", self.node.kind()))),
@@ -176,7 +191,16 @@ impl<'a> Reader<'a> {
         }
         self.entries()?
             .into_iter()
-            .map(|(name, value)| Ok((name.to_owned(), if value.is_null() { None } else { Some(value.text()?) })))
+            .map(|(name, value)| {
+                Ok((
+                    name.to_owned(),
+                    if value.is_null() {
+                        None
+                    } else {
+                        Some(value.text()?)
+                    },
+                ))
+            })
             .collect()
     }
 }
@@ -185,7 +209,10 @@ impl LoadError {
     /// The same mistake at a more exact place.
     fn moved(self, to: &Position) -> Self {
         match self {
-            Self::Invalid { message, .. } => Self::Invalid { position: to.clone(), message },
+            Self::Invalid { message, .. } => Self::Invalid {
+                position: to.clone(),
+                message,
+            },
             other => other,
         }
     }
@@ -198,7 +225,12 @@ fn similar(a: &str, b: &str) -> bool {
         return false;
     }
     let front = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
-    let back = a[front..].iter().rev().zip(b[front..].iter().rev()).take_while(|(x, y)| x == y).count();
+    let back = a[front..]
+        .iter()
+        .rev()
+        .zip(b[front..].iter().rev())
+        .take_while(|(x, y)| x == y)
+        .count();
     a.len().max(b.len()) - front - back <= 1
 }
 
@@ -220,7 +252,11 @@ pub(crate) fn split_words(line: &str) -> std::result::Result<Vec<String>, String
     Ok(words)
 }
 
-fn quoted(characters: &mut std::str::Chars<'_>, quote: char, word: &mut String) -> std::result::Result<(), String> {
+fn quoted(
+    characters: &mut std::str::Chars<'_>,
+    quote: char,
+    word: &mut String,
+) -> std::result::Result<(), String> {
     while let Some(character) = characters.next() {
         match character {
             c if c == quote => return Ok(()),
@@ -242,7 +278,10 @@ mod tests {
     #[test]
     fn words_split_as_a_shell_does() {
         let split = |line| split_words(line).expect("words");
-        assert_eq!(split(r#"sh -c "echo \"a b\" $x" 'c d'\ e"#), ["sh", "-c", "echo \"a b\" $x", "c d e"]);
+        assert_eq!(
+            split(r#"sh -c "echo \"a b\" $x" 'c d'\ e"#),
+            ["sh", "-c", "echo \"a b\" $x", "c d e"]
+        );
         assert_eq!(split("  a   ''  "), ["a", ""]);
         split_words("a 'b").expect_err("an open quote");
     }
@@ -250,7 +289,15 @@ mod tests {
     #[test]
     fn an_unknown_key_is_shown_with_its_place_and_a_guess() {
         let node = Node::parse("c.yaml", "image: x\ncomand: y\n").expect("YAML");
-        let error = Reader::root(&node).check_keys(&["image", "command"], &[]).expect_err("unknown").to_string();
-        assert!(error.starts_with("c.yaml:2:") && error.contains("\"comand\"") && error.contains("\"command\""), "{error}");
+        let error = Reader::root(&node)
+            .check_keys(&["image", "command"], &[])
+            .expect_err("unknown")
+            .to_string();
+        assert!(
+            error.starts_with("c.yaml:2:")
+                && error.contains("\"comand\"")
+                && error.contains("\"command\""),
+            "{error}"
+        );
     }
 }

@@ -1,120 +1,69 @@
-//! Images first: what is to be built is built, what is missing is pulled.
+//! Images pulled and built.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ketch_build::{BuildRequest, Context, DockerfileSource, StepNetwork};
-use ketch_engine::{Engine, Error, ErrorKind, Result, image};
+use ketch_build::{BuildRequest, Context, DockerfileSource, NamedContext, Secret, StepNetwork};
+use ketch_engine::{Error, ErrorKind, Result, image};
 use ketch_spec::{Platform, Reference};
 
-use super::ComposeObserver;
-use crate::model::{Build, Project, PullPolicy, Service};
+use super::{Run, operation::told};
+use crate::model::{Build, FileSource, Project, Service};
 use crate::request::{PROJECT, SERVICE};
 
-/// What a command says about images.
+/// What a command says about builds.
 #[derive(Debug, Clone, Default)]
-pub struct ImageOptions {
-    /// `--build`: build even what is there.
-    pub build: bool,
-    /// `--no-build`: build nothing.
-    pub no_build: bool,
+pub struct BuildOptions {
     /// `--no-cache`: run every step anew.
     pub no_cache: bool,
-    /// `--pull`.
-    pub pull: PullMode,
+    /// `--pull`: ask the registry for bases.
+    pub pull: bool,
     /// `--build-arg`.
     pub args: BTreeMap<String, String>,
 }
 
-/// `--pull` of `up`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum PullMode {
-    /// As the files say.
-    #[default]
-    Policy,
-    /// Even what is there.
-    Always,
-    /// What is missing.
-    Missing,
-    /// Nothing.
-    Never,
-}
-
-/// Makes sure that the images of the named services are here.
-///
-/// # Errors
-/// The first build or pull that fails; an image that is missing and may neither be built nor pulled.
-pub fn ensure_images(
-    engine: &Engine,
-    project: &Project,
-    services: &[String],
-    options: &ImageOptions,
-    observer: &dyn ComposeObserver,
-) -> Result<()> {
-    let mut seen = Vec::new();
-    for service in services.iter().filter_map(|name| project.services.get(name)) {
-        // two services of one image need it once, but a build of their own each
-        if service.build.is_none() && seen.contains(&&service.image) {
-            continue;
-        }
-        ensure(engine, project, service, options, observer).map_err(|error| error.context(format!("service {}", service.name)))?;
-        seen.push(&service.image);
-    }
-    Ok(())
-}
-
-fn ensure(
-    engine: &Engine,
-    project: &Project,
-    service: &Service,
-    options: &ImageOptions,
-    observer: &dyn ComposeObserver,
-) -> Result<()> {
-    let here = match image::resolve(engine, &service.image) {
-        Ok(_) => true,
-        Err(error) if error.kind == ErrorKind::NotFound => false,
-        Err(error) => return Err(error),
-    };
-    if let Some(build) = &service.build {
-        let wanted = options.build || !here || service.pull_policy == PullPolicy::Build;
-        if wanted && !options.no_build {
-            return build_image(engine, project, service, build, options, observer);
-        }
-        if here {
-            return Ok(());
-        }
-    }
-    let pull = match (options.pull, service.pull_policy) {
-        (PullMode::Always, _) | (PullMode::Policy, PullPolicy::Always) => service.build.is_none(),
-        (PullMode::Never, _) | (PullMode::Policy, PullPolicy::Never) => false,
-        _ => !here,
-    };
-    if pull {
-        return pull_image(engine, service, observer);
-    }
-    if here { Ok(()) } else { Err(Error::new(ErrorKind::NotFound, format!("No such image: {}", service.image))) }
-}
-
-fn pull_image(engine: &Engine, service: &Service, observer: &dyn ComposeObserver) -> Result<()> {
+/// Pulls a service's image.
+pub(super) fn pull(run: &Run<'_>, service: &Service) -> Result<()> {
     let reference = parse(&service.image)?;
-    let platform = service.reader().get("platform").and_then(|platform| platform.text().ok());
+    let platform = service.reader().get("platform");
+    let platform = platform.and_then(|platform| platform.text().ok());
     let platform = platform.map(|text| text.parse::<Platform>()).transpose();
-    let platform = platform.map_err(|error| Error::caused(ErrorKind::Invalid, "invalid platform", &error))?;
-    let subject = format!("{} ", service.name);
-    observer.event(subject.trim_end(), "Pulling");
-    image::pull(engine, &reference, platform.as_ref(), &*observer.pull(&service.name))?;
-    observer.event(subject.trim_end(), "Pulled");
-    Ok(())
+    let platform =
+        platform.map_err(|error| Error::caused(ErrorKind::Invalid, "invalid platform", &error))?;
+    told(run, &service.name, "Pulling", "Pulled", || {
+        let observer = run.observer.pull(&service.name);
+        let pulled = image::pull(run.engine, &reference, platform.as_ref(), &*observer);
+        pulled.map(drop).map_err(|error| in_service(error, service))
+    })
 }
 
-fn build_image(
-    engine: &Engine,
+/// Builds a service's image.
+pub(super) fn build(run: &Run<'_>, service: &Service) -> Result<()> {
+    let Some(build) = &service.build else {
+        let message = format!("service {} has nothing to build", service.name);
+        return Err(Error::new(ErrorKind::Internal, message));
+    };
+    let request = build_request(run.project, service, build, &run.options.build)?;
+    told(run, &service.image, "Building", "Built", || {
+        let observer = run.observer.build(&service.name);
+        let built = ketch_build::build(run.engine, request, &*observer);
+        let failed = |error: ketch_build::BuildError| Error::new(error.kind(), error.to_string());
+        built
+            .map(drop)
+            .map_err(|error| in_service(failed(error), service))
+    })
+}
+
+fn in_service(error: Error, service: &Service) -> Error {
+    error.context(format!("service {}", service.name))
+}
+
+fn build_request(
     project: &Project,
     service: &Service,
     build: &Build,
-    options: &ImageOptions,
-    observer: &dyn ComposeObserver,
-) -> Result<()> {
+    options: &BuildOptions,
+) -> Result<BuildRequest> {
     let mut tags = vec![parse(&service.image)?];
     for tag in &build.tags {
         tags.push(parse(tag)?);
@@ -128,32 +77,73 @@ fn build_image(
         None | Some("default" | "bridge") => StepNetwork::Default,
         Some("none") => StepNetwork::None,
         Some("host") => StepNetwork::Host,
-        Some(other) => return Err(Error::new(ErrorKind::Unsupported, format!("build network {other:?} is not supported"))),
+        Some(other) => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("build network {other:?} is not supported"),
+            ));
+        }
     };
     let dockerfile = match (&build.dockerfile_inline, &build.dockerfile) {
         (Some(text), _) => DockerfileSource::Text(text.clone()),
-        (None, Some(path)) if *path != PathBuf::from("Dockerfile") => DockerfileSource::Path(build.context.join(path)),
+        (None, Some(path)) if *path != PathBuf::from("Dockerfile") => {
+            DockerfileSource::Path(build.context.join(path))
+        }
         _ => DockerfileSource::Default,
     };
-    let request = BuildRequest {
+    Ok(BuildRequest {
         context: Context::Directory(build.context.clone()),
         dockerfile,
         tags,
         args,
         target: build.target.clone(),
         no_cache: build.no_cache || options.no_cache,
-        pull: build.pull,
+        pull: build.pull || options.pull,
         labels,
         network,
-        extra_hosts: build.extra_hosts.iter().map(|host| host.replacen('=', ":", 1)).collect(),
+        extra_hosts: build
+            .extra_hosts
+            .iter()
+            .map(|host| host.replacen('=', ":", 1))
+            .collect(),
         shm_size_bytes: build.shm_size_bytes,
+        named_contexts: contexts(build),
+        secrets: secrets(project, build)?,
         ..BuildRequest::default()
+    })
+}
+
+fn contexts(build: &Build) -> BTreeMap<String, NamedContext> {
+    let named = |(name, value): (&String, &String)| {
+        let context = match value.strip_prefix("docker-image://") {
+            Some(image) => NamedContext::Image(image.to_owned()),
+            None => NamedContext::Directory(value.into()),
+        };
+        (name.clone(), context)
     };
-    observer.event(&service.image, "Building");
-    ketch_build::build(engine, request, &*observer.build(&service.name))
-        .map_err(|error| Error::new(error.kind(), error.to_string()))?;
-    observer.event(&service.image, "Built");
-    Ok(())
+    build.contexts.iter().map(named).collect()
+}
+
+fn secrets(project: &Project, build: &Build) -> Result<BTreeMap<String, Secret>> {
+    let mut found = BTreeMap::new();
+    for (id, key) in &build.secrets {
+        let bytes = match project.files_by_key.get(&format!("secrets.{key}")) {
+            Some(FileSource::Content(text)) => text.clone().into_bytes(),
+            Some(FileSource::Host(path)) => std::fs::read(path).map_err(|error| {
+                Error::caused(
+                    ErrorKind::Invalid,
+                    format!("secret {key}: read {path}"),
+                    &error,
+                )
+            })?,
+            None => {
+                let message = format!("secret {key} is not defined");
+                return Err(Error::new(ErrorKind::Invalid, message));
+            }
+        };
+        found.insert(id.clone(), Secret(bytes));
+    }
+    Ok(found)
 }
 
 fn parse(text: &str) -> Result<Reference> {

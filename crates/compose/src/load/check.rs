@@ -24,26 +24,51 @@ fn references(project: &Project, name: &str, service: &Service) -> Result<(), Lo
     };
     for dependency in service.depends_on.keys() {
         if !project.services.contains_key(dependency) && service.depends_on[dependency].required {
-            let why = if project.disabled.contains(dependency) { "is disabled by its profiles" } else { "is undefined" };
-            return Err(LoadError::at(&at("depends_on"), format!("service {name:?} depends on service {dependency:?} which {why}")));
+            let why = if project.disabled.contains(dependency) {
+                "is disabled by its profiles"
+            } else {
+                "is undefined"
+            };
+            return Err(LoadError::at(
+                &at("depends_on"),
+                format!("service {name:?} depends on service {dependency:?} which {why}"),
+            ));
         }
     }
     for network in service.networks.keys() {
         if !project.networks.contains_key(network) {
-            return Err(LoadError::at(&at("networks"), format!("service {name:?} refers to undefined network {network}")));
+            return Err(LoadError::at(
+                &at("networks"),
+                format!("service {name:?} refers to undefined network {network}"),
+            ));
         }
     }
     for volume in &service.volumes {
         if !project.volumes.contains_key(volume) {
-            return Err(LoadError::at(&at("volumes"), format!("service {name:?} refers to undefined volume {volume}")));
+            return Err(LoadError::at(
+                &at("volumes"),
+                format!("service {name:?} refers to undefined volume {volume}"),
+            ));
         }
     }
     for kind in ["secrets", "configs"] {
-        let Some(listed) = service.reader().get(kind) else { continue };
+        let Some(listed) = service.reader().get(kind) else {
+            continue;
+        };
         for item in listed.items()? {
-            let source = item.get("source").map(|source| source.text()).transpose()?.unwrap_or_default();
-            if !project.files_by_key.contains_key(&format!("{kind}.{source}")) {
-                return Err(item.error(format!("refers to undefined {} {source}", kind.trim_end_matches('s'))));
+            let source = item
+                .get("source")
+                .map(|source| source.text())
+                .transpose()?
+                .unwrap_or_default();
+            if !project
+                .files_by_key
+                .contains_key(&format!("{kind}.{source}"))
+            {
+                return Err(item.error(format!(
+                    "refers to undefined {} {source}",
+                    kind.trim_end_matches('s')
+                )));
             }
         }
     }
@@ -62,7 +87,9 @@ fn visit<'a>(
     }
     if let Some(start) = path.iter().position(|seen| *seen == name) {
         let cycle = [&path[start..], &[name]].concat().join(" -> ");
-        return Err(LoadError::project(format!("dependency cycle detected: {cycle}")));
+        return Err(LoadError::project(format!(
+            "dependency cycle detected: {cycle}"
+        )));
     }
     path.push(name);
     if let Some(service) = project.services.get(name) {

@@ -25,7 +25,12 @@ pub(super) struct Loader<'a> {
 
 impl<'a> Loader<'a> {
     pub fn new(variables: &'a BTreeMap<String, String>, standard_input: Option<&'a str>) -> Self {
-        Self { variables, standard_input, warnings: Vec::new(), chain: Vec::new() }
+        Self {
+            variables,
+            standard_input,
+            warnings: Vec::new(),
+            chain: Vec::new(),
+        }
     }
 
     pub fn into_warnings(self) -> Vec<String> {
@@ -36,7 +41,10 @@ impl<'a> Loader<'a> {
     pub fn file(&mut self, path: &Path, directory: &Path) -> Result<Node, LoadError> {
         let mut tree = self.read(path, directory)?;
         if tree.get("version").is_some() {
-            self.warnings.push(format!("{}: the attribute `version` is obsolete, it will be ignored", path.display()));
+            self.warnings.push(format!(
+                "{}: the attribute `version` is obsolete, it will be ignored",
+                path.display()
+            ));
         }
         self.extend_services(&mut tree, path, directory)?;
         self.include(tree, directory)
@@ -48,8 +56,15 @@ impl<'a> Loader<'a> {
             Some(text) if path == Path::new("-") => text.to_owned(),
             _ => {
                 // paths given on the command line are relative to the working directory, which is where we are
-                let real = if path.exists() { path.to_owned() } else { directory.join(path) };
-                std::fs::read_to_string(real).map_err(|source| LoadError::Read { path: path.to_owned(), source })?
+                let real = if path.exists() {
+                    path.to_owned()
+                } else {
+                    directory.join(path)
+                };
+                std::fs::read_to_string(real).map_err(|source| LoadError::Read {
+                    path: path.to_owned(),
+                    source,
+                })?
             }
         };
         let mut tree = Node::parse(&shown, &text)?;
@@ -57,11 +72,15 @@ impl<'a> Loader<'a> {
             return Err(LoadError::at(&tree.at, "empty compose file"));
         }
         if !matches!(tree.value, Value::Map(_)) {
-            return Err(LoadError::at(&tree.at, format!("top-level object must be a mapping, not {}", tree.kind())));
+            return Err(LoadError::at(
+                &tree.at,
+                format!("top-level object must be a mapping, not {}", tree.kind()),
+            ));
         }
         let mut unset = BTreeSet::new();
         interpolate::tree(&mut tree, self.variables, &mut unset)?;
-        let warn = |name| format!("The {name:?} variable is not set. Defaulting to a blank string.");
+        let warn =
+            |name| format!("The {name:?} variable is not set. Defaulting to a blank string.");
         self.warnings.extend(unset.into_iter().map(warn));
         Ok(tree)
     }
@@ -74,9 +93,18 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    fn extend_services(&mut self, tree: &mut Node, path: &Path, directory: &Path) -> Result<(), LoadError> {
+    fn extend_services(
+        &mut self,
+        tree: &mut Node,
+        path: &Path,
+        directory: &Path,
+    ) -> Result<(), LoadError> {
         let names: Vec<String> = match Reader::root(tree).get("services") {
-            Some(services) => services.entries()?.into_iter().map(|(name, _)| name.to_owned()).collect(),
+            Some(services) => services
+                .entries()?
+                .into_iter()
+                .map(|(name, _)| name.to_owned())
+                .collect(),
             None => return Ok(()),
         };
         for name in names {
@@ -89,16 +117,32 @@ impl<'a> Loader<'a> {
     }
 
     /// The service with its base below it, where it extends one.
-    fn extended(&mut self, tree: &Node, name: &str, path: &Path, directory: &Path) -> Result<Option<Node>, LoadError> {
-        let Some(service) = Reader::root(tree).get("services").and_then(|services| services.get(name)) else {
+    fn extended(
+        &mut self,
+        tree: &Node,
+        name: &str,
+        path: &Path,
+        directory: &Path,
+    ) -> Result<Option<Node>, LoadError> {
+        let Some(service) = Reader::root(tree)
+            .get("services")
+            .and_then(|services| services.get(name))
+        else {
             return Ok(None);
         };
-        let Some(extends) = service.get("extends") else { return Ok(None) };
+        let Some(extends) = service.get("extends") else {
+            return Ok(None);
+        };
         let (base_name, file) = match extends.is_map() {
             true => {
                 extends.check_keys(&["service", "file"], &[])?;
-                let base = extends.get("service").ok_or_else(|| extends.error("must have a service"))?;
-                (base.text()?, extends.get("file").map(|file| file.text()).transpose()?)
+                let base = extends
+                    .get("service")
+                    .ok_or_else(|| extends.error("must have a service"))?;
+                (
+                    base.text()?,
+                    extends.get("file").map(|file| file.text()).transpose()?,
+                )
             }
             false => (extends.text()?, None),
         };
@@ -108,12 +152,17 @@ impl<'a> Loader<'a> {
                 let other = directory.join(&file);
                 let other_directory = other.parent().map(Path::to_owned).unwrap_or_default();
                 let mut other_tree = self.read(&other, directory)?;
-                if let Some(extended) = self.extended(&other_tree, &base_name, &other, &other_directory)?
+                if let Some(extended) =
+                    self.extended(&other_tree, &base_name, &other, &other_directory)?
                     && let Value::Map(entries) = &mut other_tree.value
                 {
                     replace(entries, &base_name, extended);
                 }
-                rebase(take(&other_tree, &base_name, &extends)?, &other_directory, self.variables)
+                rebase(
+                    take(&other_tree, &base_name, &extends)?,
+                    &other_directory,
+                    self.variables,
+                )
             }
             None => match self.extended(tree, &base_name, path, directory)? {
                 Some(extended) => extended,
@@ -130,7 +179,9 @@ impl<'a> Loader<'a> {
 
     fn include(&mut self, mut tree: Node, directory: &Path) -> Result<Node, LoadError> {
         let root = Reader::root(&tree);
-        let Some(includes) = root.get("include") else { return Ok(tree) };
+        let Some(includes) = root.get("include") else {
+            return Ok(tree);
+        };
         let mut base: Option<Node> = None;
         for item in includes.items()? {
             let included = self.included(&item, directory)?;
@@ -152,22 +203,36 @@ impl<'a> Loader<'a> {
         let (paths, project_directory, env_files) = match item.is_map() {
             true => {
                 item.check_keys(&["path", "project_directory", "env_file"], &[])?;
-                let path = item.get("path").ok_or_else(|| item.error("must have a path"))?;
-                let env_files = item.get("env_file").map_or(Ok(Vec::new()), |files| files.texts())?;
-                let own = item.get("project_directory").map(|own| own.text()).transpose()?;
+                let path = item
+                    .get("path")
+                    .ok_or_else(|| item.error("must have a path"))?;
+                let env_files = item
+                    .get("env_file")
+                    .map_or(Ok(Vec::new()), |files| files.texts())?;
+                let own = item
+                    .get("project_directory")
+                    .map(|own| own.text())
+                    .transpose()?;
                 (path.texts()?, own, env_files)
             }
             false => (vec![item.text()?], None, Vec::new()),
         };
         let paths: Vec<PathBuf> = paths.iter().map(|path| directory.join(path)).collect();
-        let first = paths.first().ok_or_else(|| item.error("must have a path"))?;
+        let first = paths
+            .first()
+            .ok_or_else(|| item.error("must have a path"))?;
         let own = match project_directory {
             Some(own) => directory.join(own),
             None => first.parent().map(Path::to_owned).unwrap_or_default(),
         };
         self.enter(first.display().to_string(), item)?;
         let variables = self.included_variables(&own, &env_files, directory)?;
-        let mut inner = Loader { variables: &variables, standard_input: None, warnings: Vec::new(), chain: self.chain.clone() };
+        let mut inner = Loader {
+            variables: &variables,
+            standard_input: None,
+            warnings: Vec::new(),
+            chain: self.chain.clone(),
+        };
         let mut merged: Option<Node> = None;
         for path in &paths {
             let tree = inner.file(path, &own)?;
@@ -205,8 +270,13 @@ impl<'a> Loader<'a> {
         };
         for path in listed {
             match std::fs::read_to_string(&path) {
-                Ok(text) => variables.extend(dotenv::parse(&path.to_string_lossy(), &text, self.variables)?),
-                Err(error) if env_files.is_empty() && error.kind() == std::io::ErrorKind::NotFound => {}
+                Ok(text) => variables.extend(dotenv::parse(
+                    &path.to_string_lossy(),
+                    &text,
+                    self.variables,
+                )?),
+                Err(error)
+                    if env_files.is_empty() && error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(source) => return Err(LoadError::Read { path, source }),
             }
         }
@@ -219,16 +289,30 @@ impl<'a> Loader<'a> {
 fn merge_service(base: Node, own: Node) -> Node {
     let wrap = |service: Node| {
         let at = service.at.clone();
-        let inner = Node { value: Value::Map(vec![("s".into(), service)]), at: at.clone(), tag: None };
-        Node { value: Value::Map(vec![("services".into(), inner)]), at, tag: None }
+        let inner = Node {
+            value: Value::Map(vec![("s".into(), service)]),
+            at: at.clone(),
+            tag: None,
+        };
+        Node {
+            value: Value::Map(vec![("services".into(), inner)]),
+            at,
+            tag: None,
+        }
     };
     let merged = merge::merge(wrap(base), wrap(own));
-    let service = merged.get("services").and_then(|services| services.get("s")).cloned();
+    let service = merged
+        .get("services")
+        .and_then(|services| services.get("s"))
+        .cloned();
     service.unwrap_or(merged)
 }
 
 fn take(tree: &Node, name: &str, extends: &Reader<'_>) -> Result<Node, LoadError> {
-    let found = tree.get("services").and_then(|services| services.get(name)).cloned();
+    let found = tree
+        .get("services")
+        .and_then(|services| services.get(name))
+        .cloned();
     found.ok_or_else(|| extends.error(format!("names a service {name:?} that does not exist")))
 }
 
@@ -245,13 +329,23 @@ fn replace(entries: &mut [(String, Node)], name: &str, service: Node) {
 /// Makes the relative paths of a service absolute, for one that comes from another directory.
 fn rebase(mut service: Node, directory: &Path, variables: &BTreeMap<String, String>) -> Node {
     let home = variables.get("HOME").map(String::as_str);
-    let around = Surroundings { project: "", directory, home, variables };
-    let Value::Map(entries) = &mut service.value else { return service };
+    let around = Surroundings {
+        project: "",
+        directory,
+        home,
+        variables,
+    };
+    let Value::Map(entries) = &mut service.value else {
+        return service;
+    };
     for (key, value) in entries.iter_mut() {
         match key.as_str() {
             "build" => match &mut value.value {
                 Value::Text(context) => *context = absolute(context, &around),
-                Value::Map(build) => build.iter_mut().filter(|(key, _)| key == "context").for_each(|(_, context)| rebase_text(context, &around)),
+                Value::Map(build) => build
+                    .iter_mut()
+                    .filter(|(key, _)| key == "context")
+                    .for_each(|(_, context)| rebase_text(context, &around)),
                 _ => {}
             },
             "env_file" => match &mut value.value {
@@ -260,7 +354,9 @@ fn rebase(mut service: Node, directory: &Path, variables: &BTreeMap<String, Stri
             },
             "volumes" => {
                 if let Value::List(items) = &mut value.value {
-                    items.iter_mut().for_each(|item| rebase_volume(item, &around));
+                    items
+                        .iter_mut()
+                        .for_each(|item| rebase_volume(item, &around));
                 }
             }
             _ => {}
@@ -272,20 +368,28 @@ fn rebase(mut service: Node, directory: &Path, variables: &BTreeMap<String, Stri
 fn rebase_text(node: &mut Node, around: &Surroundings<'_>) {
     match &mut node.value {
         Value::Text(path) => *path = absolute(path, around),
-        Value::Map(entries) => entries.iter_mut().filter(|(key, _)| key == "path").for_each(|(_, path)| rebase_text(path, around)),
+        Value::Map(entries) => entries
+            .iter_mut()
+            .filter(|(key, _)| key == "path")
+            .for_each(|(_, path)| rebase_text(path, around)),
         _ => {}
     }
 }
 
 fn rebase_volume(node: &mut Node, around: &Surroundings<'_>) {
-    let bind = node.get("type").is_some_and(|kind| kind.value == Value::Text("bind".into()));
+    let bind = node
+        .get("type")
+        .is_some_and(|kind| kind.value == Value::Text("bind".into()));
     match &mut node.value {
         Value::Text(volume) if volume.starts_with(['.', '~']) => {
             let (source, rest) = volume.split_once(':').unwrap_or((volume.as_str(), ""));
             *volume = format!("{}:{rest}", absolute(source, around));
         }
         Value::Map(entries) if bind => {
-            entries.iter_mut().filter(|(key, _)| key == "source").for_each(|(_, source)| rebase_text(source, around));
+            entries
+                .iter_mut()
+                .filter(|(key, _)| key == "source")
+                .for_each(|(_, source)| rebase_text(source, around));
         }
         _ => {}
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::dotenv;
 use crate::error::{LoadError, Position};
-use crate::model::{Network, Project, Service, Volume, strings};
+use crate::model::{FileSource, Network, Project, Service, Volume, strings};
 use crate::node::{Node, Value};
 use crate::normalise::{self, Surroundings};
 use crate::reader::Reader;
@@ -42,9 +42,13 @@ pub struct LoadOptions {
 /// # Errors
 /// [`LoadError`]: no file, not YAML, not a compose file, or one that contradicts itself; with the place.
 pub fn load(options: &LoadOptions) -> Result<Project, LoadError> {
-    let paths = files::find(options)?;
+    let start = files::directory(options, &[]);
+    let mut variables = variables(options, &start)?;
+    let paths = files::find(options, &variables)?;
     let directory = files::directory(options, &paths);
-    let variables = variables(options, &directory)?;
+    if directory != start {
+        variables = self::variables(options, &directory)?;
+    }
     let mut loader = document::Loader::new(&variables, options.standard_input.as_deref());
     let mut merged: Option<Node> = None;
     for path in &paths {
@@ -58,24 +62,48 @@ pub fn load(options: &LoadOptions) -> Result<Project, LoadError> {
     crate::merge::finish(&mut tree);
     let name = project_name(options, &variables, &tree, &directory)?;
     let home = variables.get("HOME").map(String::as_str);
-    let surroundings = Surroundings { project: &name, directory: &directory, home, variables: &variables };
+    let surroundings = Surroundings {
+        project: &name,
+        directory: &directory,
+        home,
+        variables: &variables,
+    };
     let tree = normalise::document(&tree, &surroundings)?;
     let mut warnings = loader.into_warnings();
     warnings.sort();
     warnings.dedup();
-    let mut project = read(name, directory, paths, tree, warnings)?;
+    let mut project = read(name, directory, paths, tree, warnings, &variables)?;
     enable(&mut project, options, &variables)?;
     check::project(&project)?;
     Ok(project)
 }
 
 /// Variables for interpolation: the caller's win over the files'.
-fn variables(options: &LoadOptions, directory: &Path) -> Result<BTreeMap<String, String>, LoadError> {
-    let disabled = options.environment.get("COMPOSE_DISABLE_ENV_FILE").is_some_and(|value| value == "1" || value == "true");
-    let mut files: Vec<(PathBuf, bool)> = options.env_files.iter().map(|path| (path.clone(), true)).collect();
+fn variables(
+    options: &LoadOptions,
+    directory: &Path,
+) -> Result<BTreeMap<String, String>, LoadError> {
+    let disabled = options
+        .environment
+        .get("COMPOSE_DISABLE_ENV_FILE")
+        .is_some_and(|value| value == "1" || value == "true");
+    let mut files: Vec<(PathBuf, bool)> = options
+        .env_files
+        .iter()
+        .map(|path| (path.clone(), true))
+        .collect();
     if files.is_empty() {
-        let named = options.environment.get("COMPOSE_ENV_FILES").map(String::as_str).unwrap_or_default();
-        files.extend(named.split(',').filter(|name| !name.is_empty()).map(|name| (PathBuf::from(name), true)));
+        let named = options
+            .environment
+            .get("COMPOSE_ENV_FILES")
+            .map(String::as_str)
+            .unwrap_or_default();
+        files.extend(
+            named
+                .split(',')
+                .filter(|name| !name.is_empty())
+                .map(|name| (PathBuf::from(name), true)),
+        );
     }
     if files.is_empty() && !disabled {
         files.push((directory.join(".env"), false));
@@ -104,17 +132,34 @@ fn project_name(
     tree: &Node,
     directory: &Path,
 ) -> Result<String, LoadError> {
-    let given = options.project_name.clone().or_else(|| variables.get("COMPOSE_PROJECT_NAME").cloned());
+    let given = options
+        .project_name
+        .clone()
+        .or_else(|| variables.get("COMPOSE_PROJECT_NAME").cloned());
     let given = match given.filter(|name| !name.is_empty()) {
         Some(name) => Some(name),
-        None => Reader::root(tree).get("name").map(|name| name.text()).transpose()?,
+        None => Reader::root(tree)
+            .get("name")
+            .map(|name| name.text())
+            .transpose()?,
     };
-    let valid_rest = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+    let valid_rest =
+        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
     let Some(name) = given else {
-        let base = directory.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let base = directory
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
         let name: String = base.chars().filter(|c| valid_rest(*c)).collect();
         let name = name.trim_start_matches(['-', '_']).to_owned();
-        return if name.is_empty() { Err(LoadError::project("project name must not be empty; give one with -p")) } else { Ok(name) };
+        return if name.is_empty() {
+            Err(LoadError::project(
+                "project name must not be empty; give one with -p",
+            ))
+        } else {
+            Ok(name)
+        };
     };
     let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
     if starts_well && name.chars().all(valid_rest) {
@@ -132,6 +177,7 @@ fn read(
     files: Vec<PathBuf>,
     tree: Node,
     warnings: Vec<String>,
+    variables: &BTreeMap<String, String>,
 ) -> Result<Project, LoadError> {
     let root = Reader::root(&tree);
     let entries = |key: &str| root.get(key).map_or(Ok(Vec::new()), |list| list.entries());
@@ -150,18 +196,52 @@ fn read(
     let mut files_by_key = BTreeMap::new();
     for kind in ["secrets", "configs"] {
         for (key, reader) in entries(kind)? {
-            let file = strings(Some(reader))?.remove("file").unwrap_or_default();
-            files_by_key.insert(format!("{kind}.{key}"), file);
+            let mut fields = strings(Some(reader))?;
+            let content = match fields.remove("environment") {
+                Some(name) => Some(variables.get(&name).cloned().unwrap_or_default()),
+                None => fields.remove("content"),
+            };
+            let source = match content {
+                Some(content) => FileSource::Content(content),
+                None => FileSource::Host(fields.remove("file").unwrap_or_default()),
+            };
+            files_by_key.insert(format!("{kind}.{key}"), source);
         }
     }
-    Ok(Project { name, directory, files, services, disabled: BTreeSet::new(), networks, volumes, files_by_key, warnings, tree })
+    Ok(Project {
+        name,
+        directory,
+        files,
+        services,
+        disabled: BTreeSet::new(),
+        networks,
+        volumes,
+        files_by_key,
+        variables: variables.clone(),
+        warnings,
+        tree,
+    })
 }
 
 /// Takes out the services whose profiles are off.
-fn enable(project: &mut Project, options: &LoadOptions, variables: &BTreeMap<String, String>) -> Result<(), LoadError> {
+fn enable(
+    project: &mut Project,
+    options: &LoadOptions,
+    variables: &BTreeMap<String, String>,
+) -> Result<(), LoadError> {
     let mut on: BTreeSet<String> = options.profiles.iter().cloned().collect();
-    let listed = variables.get("COMPOSE_PROFILES").map(String::as_str).unwrap_or_default();
-    on.extend(listed.split(',').map(str::trim).filter(|profile| !profile.is_empty()).map(ToOwned::to_owned));
+    let listed = variables
+        .get("COMPOSE_PROFILES")
+        .filter(|_| options.profiles.is_empty())
+        .map(String::as_str)
+        .unwrap_or_default();
+    on.extend(
+        listed
+            .split(',')
+            .map(str::trim)
+            .filter(|profile| !profile.is_empty())
+            .map(ToOwned::to_owned),
+    );
     let mut off = BTreeSet::new();
     for (name, service) in &project.services {
         let profiles = Service::profiles(&service.reader())?;
@@ -176,7 +256,9 @@ fn enable(project: &mut Project, options: &LoadOptions, variables: &BTreeMap<Str
     project.services.retain(|name, _| !off.contains(name));
     for service in project.services.values_mut() {
         // what is off and not required is as if it were not named
-        service.depends_on.retain(|name, dependency| dependency.required || !off.contains(name));
+        service
+            .depends_on
+            .retain(|name, dependency| dependency.required || !off.contains(name));
     }
     if let Value::Map(entries) = &mut project.tree.value {
         for (_, services) in entries.iter_mut().filter(|(key, _)| key == "services") {

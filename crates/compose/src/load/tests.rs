@@ -8,13 +8,18 @@ struct Case {
 
 impl Case {
     fn new(name: &str, files: &[(&str, &str)]) -> Self {
-        let directory = std::env::temp_dir().join(format!("ketch-compose-{}-{name}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("ketch-compose-{}-{name}", std::process::id()));
         for (file, text) in files {
             let path = directory.join(file);
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("make it");
             std::fs::write(path, text).expect("write it");
         }
-        let options = LoadOptions { working_directory: directory.clone(), project_name: Some("p".into()), ..LoadOptions::default() };
+        let options = LoadOptions {
+            working_directory: directory.clone(),
+            project_name: Some("p".into()),
+            ..LoadOptions::default()
+        };
         Self { directory, options }
     }
 
@@ -31,33 +36,69 @@ impl Drop for Case {
 
 #[test]
 fn short_forms_become_long_ones() {
-    let case = Case::new("long", &[
-        ("compose.yaml", "services:\n  web:\n    build: ./web\n    command: sh -c \"echo hi\"\n    ports: ['8080:80', '53:53/udp']\n    volumes: ['data:/d', './x:/x:ro', '/anon']\n    environment: [A=$A, B]\n    depends_on: [db]\n  db: {image: busybox, healthcheck: {test: exit 0, interval: 90s}}\nvolumes: {data: }\n"),
-        (".env", "A=from env\n"),
-    ]);
+    let case = Case::new(
+        "long",
+        &[
+            (
+                "compose.yaml",
+                "services:\n  web:\n    build: ./web\n    command: sh -c \"echo hi\"\n    ports: ['8080:80', '53:53/udp']\n    volumes: ['data:/d', './x:/x:ro', '/anon']\n    environment: [A=$A, B]\n    depends_on: [db]\n  db: {image: busybox, healthcheck: {test: exit 0, interval: 90s}}\nvolumes: {data: }\n",
+            ),
+            (".env", "A=from env\n"),
+        ],
+    );
     let project = case.load().expect("a project");
     let yaml = project.to_yaml();
     for expected in [
-        "name: p\n", "    build:\n      context: ", "dockerfile: Dockerfile", "      - mode: ingress\n        protocol: tcp\n        published: \"8080\"\n        target: 80\n",
-        "protocol: udp", "source: data\n        target: /d\n        type: volume", "read_only: true", "A: from env\n",
-        "condition: service_started\n", "- CMD-SHELL\n", "interval: 1m30s", "  data:\n    name: p_data\n", "  default:\n    name: p_default\n",
+        "name: p\n",
+        "    build:\n      context: ",
+        "dockerfile: Dockerfile",
+        "      - mode: ingress\n        protocol: tcp\n        published: \"8080\"\n        target: 80\n",
+        "protocol: udp",
+        "source: data\n        target: /d\n        type: volume",
+        "read_only: true",
+        "A: from env\n",
+        "condition: service_started\n",
+        "- CMD-SHELL\n",
+        "interval: 1m30s",
+        "  data:\n    name: p_data\n",
+        "  default:\n    name: p_default\n",
     ] {
         assert!(yaml.contains(expected), "{expected:?} in\n{yaml}");
     }
-    assert!(!yaml.contains("B:"), "a bare name without a value is left out:\n{yaml}");
+    assert!(
+        !yaml.contains("B:"),
+        "a bare name without a value is left out:\n{yaml}"
+    );
     // what is printed loads again, to the same
     std::fs::write(case.directory.join("again.yaml"), &yaml).expect("write");
-    let again = LoadOptions { files: vec!["again.yaml".into()], ..case.options.clone() };
-    let again = LoadOptions { files: vec![case.directory.join(&again.files[0])], ..again };
+    let again = LoadOptions {
+        files: vec!["again.yaml".into()],
+        ..case.options.clone()
+    };
+    let again = LoadOptions {
+        files: vec![case.directory.join(&again.files[0])],
+        ..again
+    };
     assert_eq!(load(&again).expect("loads again").to_yaml(), yaml);
 }
 
 #[test]
 fn the_caller_s_environment_wins_and_names_follow_their_order() {
-    let mut case = Case::new("names", &[("compose.yaml", "name: fromfile\nservices: {a: {image: 'x:$T'}}\n"), (".env", "T=env\n")]);
+    let mut case = Case::new(
+        "names",
+        &[
+            (
+                "compose.yaml",
+                "name: fromfile\nservices: {a: {image: 'x:$T'}}\n",
+            ),
+            (".env", "T=env\n"),
+        ],
+    );
     case.options.project_name = None;
     assert_eq!(case.load().expect("a project").name, "fromfile");
-    case.options.environment.insert("COMPOSE_PROJECT_NAME".into(), "variable".into());
+    case.options
+        .environment
+        .insert("COMPOSE_PROJECT_NAME".into(), "variable".into());
     case.options.environment.insert("T".into(), "caller".into());
     let project = case.load().expect("a project");
     assert_eq!(project.name, "variable");
@@ -68,12 +109,27 @@ fn the_caller_s_environment_wins_and_names_follow_their_order() {
 
 #[test]
 fn overrides_extends_includes_and_profiles() {
-    let mut case = Case::new("parts", &[
-        ("compose.yaml", "include: [sub/inc.yaml]\nservices:\n  a:\n    extends: {file: base/b.yaml, service: base}\n    environment: {OWN: 1}\n  dev: {image: x, profiles: [dev]}\n"),
-        ("compose.override.yaml", "services: {a: {environment: {OVER: 2}}}\n"),
-        ("base/b.yaml", "services: {base: {build: ./ctx, environment: {BASE: 0, OWN: 0}}}\n"),
-        ("sub/inc.yaml", "services: {inc: {image: y, volumes: ['./d:/d']}}\n"),
-    ]);
+    let mut case = Case::new(
+        "parts",
+        &[
+            (
+                "compose.yaml",
+                "include: [sub/inc.yaml]\nservices:\n  a:\n    extends: {file: base/b.yaml, service: base}\n    environment: {OWN: 1}\n  dev: {image: x, profiles: [dev]}\n",
+            ),
+            (
+                "compose.override.yaml",
+                "services: {a: {environment: {OVER: 2}}}\n",
+            ),
+            (
+                "base/b.yaml",
+                "services: {base: {build: ./ctx, environment: {BASE: 0, OWN: 0}}}\n",
+            ),
+            (
+                "sub/inc.yaml",
+                "services: {inc: {image: y, volumes: ['./d:/d']}}\n",
+            ),
+        ],
+    );
     let project = case.load().expect("a project");
     assert_eq!(project.services.keys().collect::<Vec<_>>(), ["a", "inc"]);
     let build = project.services["a"].build.as_ref().expect("a build");
@@ -89,15 +145,51 @@ fn overrides_extends_includes_and_profiles() {
 #[test]
 fn mistakes_name_file_line_and_value() {
     for (name, text, expected) in [
-        ("unknown", "services:\n  a:\n    image: x\n    imge: y\n", "compose.yaml:4:"),
-        ("refused", "services:\n  a:\n    image: x\n    gpus: all\n", "services.a.gpus is not supported"),
-        ("port", "services:\n  a:\n    image: x\n    ports: ['99999:1']\n", "compose.yaml:4:"),
-        ("network", "services:\n  a:\n    image: x\n    networks: [n]\n", "undefined network n"),
-        ("volume", "services:\n  a:\n    image: x\n    volumes: ['v:/v']\n", "undefined volume v"),
-        ("neither", "services:\n  a: {}\n", "neither an image nor a build context"),
-        ("cycle", "services:\n  a: {image: x, depends_on: [b]}\n  b: {image: x, depends_on: [a]}\n", "dependency cycle detected: a -> b -> a"),
-        ("required", "services:\n  a: {image: '${NO:?give NO}'}\n", "give NO"),
-        ("self", "services:\n  a: {image: x, extends: a}\n", "is a cycle"),
+        (
+            "unknown",
+            "services:\n  a:\n    image: x\n    imge: y\n",
+            "compose.yaml:4:",
+        ),
+        (
+            "refused",
+            "services:\n  a:\n    image: x\n    gpus: all\n",
+            "services.a.gpus is not supported",
+        ),
+        (
+            "port",
+            "services:\n  a:\n    image: x\n    ports: ['99999:1']\n",
+            "compose.yaml:4:",
+        ),
+        (
+            "network",
+            "services:\n  a:\n    image: x\n    networks: [n]\n",
+            "undefined network n",
+        ),
+        (
+            "volume",
+            "services:\n  a:\n    image: x\n    volumes: ['v:/v']\n",
+            "undefined volume v",
+        ),
+        (
+            "neither",
+            "services:\n  a: {}\n",
+            "neither an image nor a build context",
+        ),
+        (
+            "cycle",
+            "services:\n  a: {image: x, depends_on: [b]}\n  b: {image: x, depends_on: [a]}\n",
+            "dependency cycle detected: a -> b -> a",
+        ),
+        (
+            "required",
+            "services:\n  a: {image: '${NO:?give NO}'}\n",
+            "give NO",
+        ),
+        (
+            "self",
+            "services:\n  a: {image: x, extends: a}\n",
+            "is a cycle",
+        ),
         ("list", "- a\n", "top-level object must be a mapping"),
     ] {
         let case = Case::new(name, &[("compose.yaml", text)]);

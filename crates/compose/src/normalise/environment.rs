@@ -9,10 +9,17 @@ use crate::node::Node;
 use crate::reader::Reader;
 
 /// Files first, in order; then `environment`, whose bare names take the caller's value or are left out.
-pub(super) fn environment(service: &Reader<'_>, around: &Surroundings<'_>) -> Result<Option<Node>, LoadError> {
+pub(super) fn environment(
+    service: &Reader<'_>,
+    around: &Surroundings<'_>,
+) -> Result<Option<Node>, LoadError> {
     let mut merged: BTreeMap<String, String> = BTreeMap::new();
     if let Some(files) = service.get("env_file") {
-        let listed = if files.is_list() { files.items()? } else { vec![files] };
+        let listed = if files.is_list() {
+            files.items()?
+        } else {
+            vec![files]
+        };
         for file in listed {
             merged.extend(env_file(&file, around)?);
         }
@@ -28,15 +35,22 @@ pub(super) fn environment(service: &Reader<'_>, around: &Surroundings<'_>) -> Re
     if merged.is_empty() {
         return Ok(None);
     }
-    let entries = merged.into_iter().map(|(name, value)| (name, text(value, service.position())));
+    let entries = merged
+        .into_iter()
+        .map(|(name, value)| (name, text(value, service.position())));
     Ok(Some(owned_map(entries.collect(), service.position())))
 }
 
-fn env_file(file: &Reader<'_>, around: &Surroundings<'_>) -> Result<Vec<(String, String)>, LoadError> {
+fn env_file(
+    file: &Reader<'_>,
+    around: &Surroundings<'_>,
+) -> Result<Vec<(String, String)>, LoadError> {
     let (path, required, raw) = match file.get("path") {
         Some(path) => {
             file.check_keys(&["path", "required", "format"], &[])?;
-            let required = file.get("required").map_or(Ok(true), |required| required.boolean())?;
+            let required = file
+                .get("required")
+                .map_or(Ok(true), |required| required.boolean())?;
             let format = file.get("format").map(|format| format.text()).transpose()?;
             if format.as_deref().is_some_and(|format| format != "raw") {
                 return Err(file.error("format must be raw"));

@@ -14,8 +14,13 @@ pub(super) fn ports(reader: &Reader<'_>) -> Result<Node, LoadError> {
         if item.is_map() {
             items.push(long(&item)?);
         } else {
-            let mappings = parse_publish(&item.text()?).map_err(|error| item.error(format!("is not a port: {error}")))?;
-            items.extend(mappings.iter().map(|mapping| node(mapping, item.position())));
+            let mappings = parse_publish(&item.text()?)
+                .map_err(|error| item.error(format!("is not a port: {error}")))?;
+            items.extend(
+                mappings
+                    .iter()
+                    .map(|mapping| node(mapping, item.position())),
+            );
         }
     }
     Ok(list(items, reader.position()))
@@ -28,7 +33,9 @@ fn node(mapping: &PortMapping, at: &Position) -> Node {
     }
     entries.push(("target", number(mapping.container.number, at)));
     match (mapping.host_port, mapping.host_port_end) {
-        (Some(first), Some(last)) if last != first => entries.push(("published", text(format!("{first}-{last}"), at))),
+        (Some(first), Some(last)) if last != first => {
+            entries.push(("published", text(format!("{first}-{last}"), at)))
+        }
         (Some(port), _) => entries.push(("published", text(port.to_string(), at))),
         (None, _) => {}
     }
@@ -37,8 +44,21 @@ fn node(mapping: &PortMapping, at: &Position) -> Node {
 }
 
 fn long(item: &Reader<'_>) -> Result<Node, LoadError> {
-    item.check_keys(&["name", "target", "published", "host_ip", "protocol", "app_protocol", "mode"], &[])?;
-    let target = item.get("target").ok_or_else(|| item.error("must have a target"))?;
+    item.check_keys(
+        &[
+            "name",
+            "target",
+            "published",
+            "host_ip",
+            "protocol",
+            "app_protocol",
+            "mode",
+        ],
+        &[],
+    )?;
+    let target = item
+        .get("target")
+        .ok_or_else(|| item.error("must have a target"))?;
     target.parsed::<u16>("a port number")?;
     let at = item.position();
     let mut entries = vec![("mode", text("ingress", at))];

@@ -1,27 +1,110 @@
 //! One service.
 
-use super::{Surroundings, absolute, boolean, environment, list, map, owned_map, pairs, ports, text, texts, volumes};
+use super::{
+    Surroundings, absolute, boolean, environment, list, map, owned_map, pairs, ports, text, texts,
+    volumes,
+};
 use crate::error::LoadError;
 use crate::node::{Node, Value};
 use crate::reader::Reader;
 
 const KEYS: &[&str] = &[
-    "attach", "build", "cap_add", "cap_drop", "command", "configs", "container_name", "cpu_count", "cpu_period", "cpu_quota",
-    "cpu_shares", "cpus", "cpuset", "depends_on", "deploy", "devices", "dns", "dns_opt", "dns_search", "domainname",
-    "entrypoint", "env_file", "environment", "expose", "external_links", "extra_hosts", "group_add", "healthcheck",
-    "hostname", "image", "init", "ipc", "labels", "links", "logging", "mac_address", "mem_limit", "mem_reservation",
-    "memswap_limit", "network_mode", "networks", "oom_kill_disable", "oom_score_adj", "pid", "pids_limit", "platform",
-    "ports", "privileged", "profiles", "pull_policy", "read_only", "restart", "scale", "secrets", "security_opt",
-    "shm_size", "stdin_open", "stop_grace_period", "stop_signal", "sysctls", "tmpfs", "tty", "ulimits", "user", "uts",
-    "volumes", "volumes_from", "working_dir",
+    "attach",
+    "build",
+    "cap_add",
+    "cap_drop",
+    "command",
+    "configs",
+    "container_name",
+    "cpu_count",
+    "cpu_period",
+    "cpu_quota",
+    "cpu_shares",
+    "cpus",
+    "cpuset",
+    "depends_on",
+    "deploy",
+    "devices",
+    "dns",
+    "dns_opt",
+    "dns_search",
+    "domainname",
+    "entrypoint",
+    "env_file",
+    "environment",
+    "expose",
+    "external_links",
+    "extra_hosts",
+    "group_add",
+    "healthcheck",
+    "hostname",
+    "image",
+    "init",
+    "ipc",
+    "labels",
+    "links",
+    "logging",
+    "mac_address",
+    "mem_limit",
+    "mem_reservation",
+    "memswap_limit",
+    "network_mode",
+    "networks",
+    "oom_kill_disable",
+    "oom_score_adj",
+    "pid",
+    "pids_limit",
+    "platform",
+    "ports",
+    "privileged",
+    "profiles",
+    "pull_policy",
+    "read_only",
+    "restart",
+    "scale",
+    "secrets",
+    "security_opt",
+    "shm_size",
+    "stdin_open",
+    "stop_grace_period",
+    "stop_signal",
+    "sysctls",
+    "tmpfs",
+    "tty",
+    "ulimits",
+    "user",
+    "uts",
+    "volumes",
+    "volumes_from",
+    "working_dir",
 ];
 
 /// Known to the Compose Specification, and not supported: each is refused by name.
 const REFUSED: &[&str] = &[
-    "annotations", "blkio_config", "cgroup", "cgroup_parent", "cpu_percent", "cpu_rt_period", "cpu_rt_runtime",
-    "credential_spec", "develop", "device_cgroup_rules", "gpus", "isolation", "label_file", "mem_swappiness", "models",
-    "post_start", "pre_start", "pre_stop", "provider", "pull_refresh_after", "runtime", "storage_opt",
-    "use_api_socket", "userns_mode",
+    "annotations",
+    "blkio_config",
+    "cgroup",
+    "cgroup_parent",
+    "cpu_percent",
+    "cpu_rt_period",
+    "cpu_rt_runtime",
+    "credential_spec",
+    "develop",
+    "device_cgroup_rules",
+    "gpus",
+    "isolation",
+    "label_file",
+    "mem_swappiness",
+    "models",
+    "post_start",
+    "pre_start",
+    "pre_stop",
+    "provider",
+    "pull_refresh_after",
+    "runtime",
+    "storage_opt",
+    "use_api_socket",
+    "userns_mode",
 ];
 
 /// Normalises a service; keys come out sorted.
@@ -44,7 +127,11 @@ pub(super) fn service(reader: &Reader<'_>, around: &Surroundings<'_>) -> Result<
         entries.push(("environment".into(), environment));
     }
     if reader.get("network_mode").is_none() && reader.get("networks").is_none() {
-        let nothing = Node { value: Value::Null, at: at.clone(), tag: None };
+        let nothing = Node {
+            value: Value::Null,
+            at: at.clone(),
+            tag: None,
+        };
         entries.push(("networks".into(), map(vec![("default", nothing)], at)));
     } else if reader.get("network_mode").is_some() && reader.get("networks").is_some() {
         return Err(reader.error("declares mutually exclusive `network_mode` and `networks`"));
@@ -54,7 +141,11 @@ pub(super) fn service(reader: &Reader<'_>, around: &Surroundings<'_>) -> Result<
 }
 
 /// The long form of one key; None where it says nothing.
-fn field(key: &str, value: &Reader<'_>, around: &Surroundings<'_>) -> Result<Option<Node>, LoadError> {
+fn field(
+    key: &str,
+    value: &Reader<'_>,
+    around: &Surroundings<'_>,
+) -> Result<Option<Node>, LoadError> {
     let at = value.position();
     Ok(Some(match key {
         "environment" | "env_file" => return Ok(None),
@@ -68,35 +159,64 @@ fn field(key: &str, value: &Reader<'_>, around: &Surroundings<'_>) -> Result<Opt
         "labels" | "sysctls" => pairs(value, &['='])?,
         "extra_hosts" => extra_hosts(value)?,
         "healthcheck" => healthcheck(value)?,
-        "tmpfs" | "dns" | "dns_search" | "dns_opt" | "cap_add" | "cap_drop" | "security_opt" | "group_add" | "expose"
-        | "profiles" | "devices" | "links" | "external_links" | "volumes_from" => texts(value.texts()?, at),
+        "tmpfs" | "dns" | "dns_search" | "dns_opt" | "cap_add" | "cap_drop" | "security_opt"
+        | "group_add" | "expose" | "profiles" | "devices" | "links" | "external_links"
+        | "volumes_from" => texts(value.texts()?, at),
         "secrets" | "configs" => references(value)?,
         _ => value.node().clone(),
     }))
 }
 
-const NETWORK_KEYS: &[&str] =
-    &["aliases", "ipv4_address", "ipv6_address", "mac_address", "priority", "gw_priority", "driver_opts"];
+const NETWORK_KEYS: &[&str] = &[
+    "aliases",
+    "ipv4_address",
+    "ipv6_address",
+    "mac_address",
+    "priority",
+    "gw_priority",
+    "driver_opts",
+];
 
 /// A list of names, or a mapping of names to details, as a mapping.
 fn named(value: &Reader<'_>, keys: &[&str]) -> Result<Node, LoadError> {
     let at = value.position();
     if value.is_list() {
-        let nothing = |name| (name, Node { value: Value::Null, at: at.clone(), tag: None });
-        return Ok(owned_map(value.texts()?.into_iter().map(nothing).collect(), at));
+        let nothing = |name| {
+            (
+                name,
+                Node {
+                    value: Value::Null,
+                    at: at.clone(),
+                    tag: None,
+                },
+            )
+        };
+        return Ok(owned_map(
+            value.texts()?.into_iter().map(nothing).collect(),
+            at,
+        ));
     }
     let mut entries = value.entries()?;
     for (_, details) in &entries {
         details.check_keys(keys, &["link_local_ips", "interface_name"])?;
     }
     entries.sort_by_key(|(name, _)| *name);
-    Ok(owned_map(entries.into_iter().map(|(name, details)| (name.to_owned(), details.node().clone())).collect(), at))
+    Ok(owned_map(
+        entries
+            .into_iter()
+            .map(|(name, details)| (name.to_owned(), details.node().clone()))
+            .collect(),
+        at,
+    ))
 }
 
 fn depends_on(value: &Reader<'_>) -> Result<Node, LoadError> {
     let at = value.position();
     let long = |condition: String, restart: bool, required: bool| {
-        let mut entries = vec![("condition", text(condition, at)), ("required", boolean(required, at))];
+        let mut entries = vec![
+            ("condition", text(condition, at)),
+            ("required", boolean(required, at)),
+        ];
         if restart {
             entries.push(("restart", boolean(true, at)));
         }
@@ -111,34 +231,80 @@ fn depends_on(value: &Reader<'_>) -> Result<Node, LoadError> {
     }
     for (name, details) in value.entries()? {
         details.check_keys(&["condition", "restart", "required"], &[])?;
-        let condition = details.get("condition").ok_or_else(|| details.error("must have a condition"))?;
-        let known = ["service_started", "service_healthy", "service_completed_successfully"];
+        let condition = details
+            .get("condition")
+            .ok_or_else(|| details.error("must have a condition"))?;
+        let known = [
+            "service_started",
+            "service_healthy",
+            "service_completed_successfully",
+        ];
         if !known.contains(&condition.text()?.as_str()) {
             return Err(condition.error(format!("must be one of {}", known.join(", "))));
         }
         let flag = |key, default| details.get(key).map_or(Ok(default), |flag| flag.boolean());
-        entries.push((name.to_owned(), long(condition.text()?, flag("restart", false)?, flag("required", true)?)));
+        entries.push((
+            name.to_owned(),
+            long(
+                condition.text()?,
+                flag("restart", false)?,
+                flag("required", true)?,
+            ),
+        ));
     }
     entries.sort_by(|(a, _), (b, _)| a.cmp(b));
     Ok(owned_map(entries, at))
 }
 
 const BUILD_KEYS: &[&str] = &[
-    "context", "dockerfile", "dockerfile_inline", "args", "target", "labels", "network", "no_cache", "pull", "shm_size",
-    "extra_hosts", "tags", "platforms", "additional_contexts", "cache_from", "secrets",
+    "context",
+    "dockerfile",
+    "dockerfile_inline",
+    "args",
+    "target",
+    "labels",
+    "network",
+    "no_cache",
+    "pull",
+    "shm_size",
+    "extra_hosts",
+    "tags",
+    "platforms",
+    "additional_contexts",
+    "cache_from",
+    "secrets",
 ];
 
 fn build(value: &Reader<'_>, around: &Surroundings<'_>) -> Result<Node, LoadError> {
     let at = value.position();
     if !value.is_map() {
         let context = text(absolute(&value.text()?, around), at);
-        return Ok(map(vec![("context", context), ("dockerfile", text("Dockerfile", at))], at));
+        return Ok(map(
+            vec![("context", context), ("dockerfile", text("Dockerfile", at))],
+            at,
+        ));
     }
-    value.check_keys(BUILD_KEYS, &["cache_to", "entitlements", "isolation", "privileged", "provenance", "sbom", "ssh", "ulimits"])?;
+    value.check_keys(
+        BUILD_KEYS,
+        &[
+            "cache_to",
+            "entitlements",
+            "isolation",
+            "privileged",
+            "provenance",
+            "sbom",
+            "ssh",
+            "ulimits",
+        ],
+    )?;
     let mut entries = Vec::new();
-    let context = value.get("context").map_or(Ok(".".to_owned()), |context| context.text())?;
+    let context = value
+        .get("context")
+        .map_or(Ok(".".to_owned()), |context| context.text())?;
     if context.contains("://") {
-        return Err(value.error(format!("context {context} is remote, which is not supported")));
+        return Err(value.error(format!(
+            "context {context} is remote, which is not supported"
+        )));
     }
     entries.push(("context".to_owned(), text(absolute(&context, around), at)));
     for (key, item) in value.entries()? {
@@ -187,9 +353,23 @@ fn extra_hosts(value: &Reader<'_>) -> Result<Node, LoadError> {
 }
 
 fn healthcheck(value: &Reader<'_>) -> Result<Node, LoadError> {
-    value.check_keys(&["test", "interval", "timeout", "retries", "start_period", "start_interval", "disable"], &[])?;
+    value.check_keys(
+        &[
+            "test",
+            "interval",
+            "timeout",
+            "retries",
+            "start_period",
+            "start_interval",
+            "disable",
+        ],
+        &[],
+    )?;
     let at = value.position();
-    if value.get("disable").is_some_and(|disable| disable.boolean().unwrap_or(false)) {
+    if value
+        .get("disable")
+        .is_some_and(|disable| disable.boolean().unwrap_or(false))
+    {
         return Ok(map(vec![("test", texts(vec!["NONE".into()], at))], at));
     }
     let mut entries = Vec::new();
@@ -197,15 +377,19 @@ fn healthcheck(value: &Reader<'_>) -> Result<Node, LoadError> {
         let node = match key {
             "test" if item.is_list() => {
                 let words = item.texts()?;
-                if !matches!(words.first().map(String::as_str), Some("NONE" | "CMD" | "CMD-SHELL")) {
+                if !matches!(
+                    words.first().map(String::as_str),
+                    Some("NONE" | "CMD" | "CMD-SHELL")
+                ) {
                     return Err(item.error("must begin with NONE, CMD or CMD-SHELL"));
                 }
                 texts(words, item.position())
             }
             "test" => texts(vec!["CMD-SHELL".into(), item.text()?], item.position()),
-            "interval" | "timeout" | "start_period" | "start_interval" => {
-                text(ketch_spec::duration::go_format(item.duration()?), item.position())
-            }
+            "interval" | "timeout" | "start_period" | "start_interval" => text(
+                ketch_spec::duration::go_format(item.duration()?),
+                item.position(),
+            ),
             "disable" => continue,
             _ if key.starts_with("x-") || item.is_null() => continue,
             _ => item.node().clone(),
@@ -222,7 +406,8 @@ fn references(value: &Reader<'_>) -> Result<Node, LoadError> {
         let at = item.position();
         if item.is_map() {
             item.check_keys(&["source", "target", "uid", "gid", "mode"], &[])?;
-            item.get("source").ok_or_else(|| item.error("must have a source"))?;
+            item.get("source")
+                .ok_or_else(|| item.error("must have a source"))?;
             items.push(item.node().clone());
         } else {
             items.push(map(vec![("source", text(item.text()?, at))], at));

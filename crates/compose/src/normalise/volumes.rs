@@ -10,7 +10,13 @@ pub(super) fn volumes(reader: &Reader<'_>, around: &Surroundings<'_>) -> Result<
     let items = reader.items()?;
     let nodes: Result<Vec<_>, _> = items
         .iter()
-        .map(|item| if item.is_map() { long(item, around) } else { short(item, &item.text()?, around) })
+        .map(|item| {
+            if item.is_map() {
+                long(item, around)
+            } else {
+                short(item, &item.text()?, around)
+            }
+        })
         .collect();
     Ok(list(nodes?, reader.position()))
 }
@@ -25,7 +31,9 @@ fn short(item: &Reader<'_>, value: &str, around: &Surroundings<'_>) -> Result<No
         _ => return Err(item.error(format!("is not a volume: {value:?} has too many colons"))),
     };
     if !target.starts_with('/') {
-        return Err(item.error(format!("is not a volume: the path {target:?} in the container must be absolute")));
+        return Err(item.error(format!(
+            "is not a volume: the path {target:?} in the container must be absolute"
+        )));
     }
     let bind = source.is_some_and(|source| source.starts_with(['/', '.', '~']));
     let mut entries = vec![("type", text(if bind { "bind" } else { "volume" }, at))];
@@ -35,7 +43,11 @@ fn short(item: &Reader<'_>, value: &str, around: &Surroundings<'_>) -> Result<No
         None => {}
     }
     entries.push(("target", text(target, at)));
-    let mut details = if bind { vec![("create_host_path", boolean(true, at))] } else { Vec::new() };
+    let mut details = if bind {
+        vec![("create_host_path", boolean(true, at))]
+    } else {
+        Vec::new()
+    };
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option {
             "ro" => entries.push(("read_only", boolean(true, at))),
@@ -52,14 +64,33 @@ fn short(item: &Reader<'_>, value: &str, around: &Surroundings<'_>) -> Result<No
 }
 
 fn long(item: &Reader<'_>, around: &Surroundings<'_>) -> Result<Node, LoadError> {
-    item.check_keys(&["type", "source", "target", "read_only", "consistency", "bind", "volume", "tmpfs"], &["image"])?;
-    let kind = item.get("type").ok_or_else(|| item.error("must have a type"))?;
+    item.check_keys(
+        &[
+            "type",
+            "source",
+            "target",
+            "read_only",
+            "consistency",
+            "bind",
+            "volume",
+            "tmpfs",
+        ],
+        &["image"],
+    )?;
+    let kind = item
+        .get("type")
+        .ok_or_else(|| item.error("must have a type"))?;
     let name = kind.text()?;
     if !matches!(name.as_str(), "bind" | "volume" | "tmpfs") {
-        return Err(kind.error(format!("must be bind, volume or tmpfs; {name:?} is not supported")));
+        return Err(kind.error(format!(
+            "must be bind, volume or tmpfs; {name:?} is not supported"
+        )));
     }
     for (part, known) in [
-        ("bind", &["propagation", "create_host_path", "recursive", "selinux"][..]),
+        (
+            "bind",
+            &["propagation", "create_host_path", "recursive", "selinux"][..],
+        ),
         ("volume", &["nocopy", "subpath", "labels"]),
         ("tmpfs", &["size", "mode"]),
     ] {
@@ -67,12 +98,15 @@ fn long(item: &Reader<'_>, around: &Surroundings<'_>) -> Result<Node, LoadError>
             details.check_keys(known, &[])?;
         }
     }
-    item.get("target").ok_or_else(|| item.error("must have a target"))?;
+    item.get("target")
+        .ok_or_else(|| item.error("must have a target"))?;
     let at = item.position();
     let mut entries = Vec::new();
     for (key, value) in item.entries()? {
         match key {
-            "source" if name == "bind" => entries.push((key, text(absolute(&value.text()?, around), at))),
+            "source" if name == "bind" => {
+                entries.push((key, text(absolute(&value.text()?, around), at)))
+            }
             "consistency" => {}
             _ if key.starts_with("x-") || value.is_null() => {}
             _ => entries.push((key, value.node().clone())),

@@ -36,7 +36,8 @@ pub enum RemoveImages {
 pub fn plan_down(project: &Project, observed: &Observed, options: &DownOptions) -> Plan {
     let mut plan = Plan::default();
     let wanted = |container: &&ObservedContainer| {
-        let known = project.services.contains_key(&container.service) || project.disabled.contains(&container.service);
+        let known = project.services.contains_key(&container.service)
+            || project.disabled.contains(&container.service);
         match options.services.as_slice() {
             [] => known || options.remove_orphans,
             services => services.contains(&container.service),
@@ -51,14 +52,26 @@ pub fn plan_down(project: &Project, observed: &Observed, options: &DownOptions) 
             .filter(|other| other.depends_on.contains(&service))
             .flat_map(|other| removed.get(&other.service).cloned().unwrap_or_default())
             .collect();
-        for container in containers.iter().filter(|container| container.service == service) {
-            let target = Target::Existing { id: container.id.clone(), name: container.name.clone() };
+        for container in containers
+            .iter()
+            .filter(|container| container.service == service)
+        {
+            let target = Target::Existing {
+                id: container.id.clone(),
+                name: container.name.clone(),
+            };
             let mut last = after.clone();
             if container.running {
-                let stop = Action::Stop { target: target.clone(), timeout_s: options.timeout_s };
+                let stop = Action::Stop {
+                    target: target.clone(),
+                    timeout_s: options.timeout_s,
+                };
                 last = [plan.push(stop, last, "the project goes down")].into();
             }
-            let remove = Action::Remove { target, volumes: options.volumes };
+            let remove = Action::Remove {
+                target,
+                volumes: options.volumes,
+            };
             let place = plan.push(remove, last, "the project goes down");
             removed.entry(service.clone()).or_default().insert(place);
         }
@@ -68,42 +81,86 @@ pub fn plan_down(project: &Project, observed: &Observed, options: &DownOptions) 
     }
     let all: BTreeSet<usize> = removed.into_values().flatten().collect();
     for name in &observed.own_networks {
-        plan.push(Action::RemoveNetwork(name.clone()), all.iter().copied(), "the project goes down");
+        plan.push(
+            Action::RemoveNetwork(name.clone()),
+            all.iter().copied(),
+            "the project goes down",
+        );
     }
     if options.volumes {
-        let declared = project.volumes.values().filter(|volume| !volume.external).map(|volume| volume.name.clone());
-        let names: BTreeSet<String> = observed.own_volumes.iter().cloned().chain(declared).collect();
-        for name in names.into_iter().filter(|name| observed.volumes.contains(name)) {
-            plan.push(Action::RemoveVolume(name), all.iter().copied(), "volumes were to go too");
+        let declared = project
+            .volumes
+            .values()
+            .filter(|volume| !volume.external)
+            .map(|volume| volume.name.clone());
+        let names: BTreeSet<String> = observed
+            .own_volumes
+            .iter()
+            .cloned()
+            .chain(declared)
+            .collect();
+        for name in names
+            .into_iter()
+            .filter(|name| observed.volumes.contains(name))
+        {
+            plan.push(
+                Action::RemoveVolume(name),
+                all.iter().copied(),
+                "volumes were to go too",
+            );
         }
     }
     images(project, observed, options.images, &all, &mut plan);
     plan
 }
 
-fn images(project: &Project, observed: &Observed, which: RemoveImages, after: &BTreeSet<usize>, plan: &mut Plan) {
-    let own_name = |service: &crate::model::Service| service.reader().get("image").is_none();
+fn images(
+    project: &Project,
+    observed: &Observed,
+    which: RemoveImages,
+    after: &BTreeSet<usize>,
+    plan: &mut Plan,
+) {
+    let own_name = |service: &crate::model::Service| !service.has_own_image;
     let references: BTreeSet<&String> = project
         .services
         .values()
-        .filter(|service| which == RemoveImages::All || (which == RemoveImages::Local && own_name(service)))
+        .filter(|service| {
+            which == RemoveImages::All || (which == RemoveImages::Local && own_name(service))
+        })
         .map(|service| &service.image)
         .filter(|image| observed.images.contains_key(*image))
         .collect();
     for reference in references {
-        plan.push(Action::RemoveImage(reference.clone()), after.iter().copied(), "images were to go too");
+        plan.push(
+            Action::RemoveImage(reference.clone()),
+            after.iter().copied(),
+            "images were to go too",
+        );
     }
 }
 
 /// Services of the containers, each after all that depend on it; a cycle in old labels is cut anywhere.
-fn dependents_first(containers: &[&ObservedContainer]) -> Vec<String> {
-    let mut left: BTreeSet<&str> = containers.iter().map(|container| container.service.as_str()).collect();
+pub(super) fn dependents_first(containers: &[&ObservedContainer]) -> Vec<String> {
+    let mut left: BTreeSet<&str> = containers
+        .iter()
+        .map(|container| container.service.as_str())
+        .collect();
     let mut order = Vec::new();
     while !left.is_empty() {
         let free = |service: &&&str| {
-            !containers.iter().any(|other| left.contains(other.service.as_str()) && other.service != **service && other.depends_on.iter().any(|name| name == **service))
+            !containers.iter().any(|other| {
+                left.contains(other.service.as_str())
+                    && other.service != **service
+                    && other.depends_on.iter().any(|name| name == **service)
+            })
         };
-        let next = left.iter().find(free).or(left.first()).copied().unwrap_or_default();
+        let next = left
+            .iter()
+            .find(free)
+            .or(left.first())
+            .copied()
+            .unwrap_or_default();
         left.remove(next);
         order.push(next.to_owned());
     }

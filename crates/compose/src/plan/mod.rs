@@ -1,14 +1,20 @@
-//! What to do, as a value: a graph of operations, each one engine verb with its reason. Planning calls nothing; it compares
-//! a project with what was observed. The executor has no opinions.
+//! What to do, as a value: a graph of operations, each one engine verb with its reason. Planning calls nothing; it
+//! compares a project with what was observed. The executor has no opinions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
+mod action;
 mod down;
+mod images;
+mod lifecycle;
 mod observed;
 mod up;
 
+pub use action::{Action, Target};
 pub use down::{DownOptions, RemoveImages, plan_down};
+pub use images::{ImageOptions, PullMode, plan_builds, plan_images, plan_pulls};
+pub use lifecycle::{Lifecycle, plan_lifecycle, plan_remove};
 pub use observed::{Observed, ObservedContainer};
 pub use up::{UpOptions, plan_up, selection};
 
@@ -30,92 +36,6 @@ pub struct Operation {
     pub reason: String,
 }
 
-/// The verbs of plans.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Make a network of the project, by key.
-    CreateNetwork(String),
-    /// Make a volume of the project, by key.
-    CreateVolume(String),
-    /// Make a container.
-    Create {
-        /// Of which service.
-        service: String,
-        /// Its number.
-        number: u32,
-        /// Its name: a temporary one while its predecessor still has the right one.
-        name: String,
-        /// Anonymous volumes taken over, target to name.
-        carry: BTreeMap<String, String>,
-    },
-    /// Start it.
-    Start(Target),
-    /// Wait until a service's containers are healthy, or have ended well.
-    Wait {
-        /// Which service.
-        service: String,
-        /// For what.
-        condition: crate::model::Condition,
-    },
-    /// Stop it.
-    Stop {
-        /// Which.
-        target: Target,
-        /// Seconds until SIGKILL; None leaves it to the container.
-        timeout_s: Option<i64>,
-    },
-    /// Remove it.
-    Remove {
-        /// Which.
-        target: Target,
-        /// Its anonymous volumes too.
-        volumes: bool,
-    },
-    /// Give it its right name.
-    Rename {
-        /// Which.
-        target: Target,
-        /// The name.
-        name: String,
-    },
-    /// Remove a network by name.
-    RemoveNetwork(String),
-    /// Remove a volume by name.
-    RemoveVolume(String),
-    /// Remove an image by reference.
-    RemoveImage(String),
-}
-
-/// A container that is there, or that this plan makes.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Target {
-    /// It is there.
-    Existing {
-        /// Its id.
-        id: String,
-        /// Its name.
-        name: String,
-    },
-    /// The plan makes it.
-    New {
-        /// Of which service.
-        service: String,
-        /// Its number.
-        number: u32,
-        /// The name it will have.
-        name: String,
-    },
-}
-
-impl Target {
-    /// The name to show.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Existing { name, .. } | Self::New { name, .. } => name,
-        }
-    }
-}
-
 /// A project that cannot be had as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -131,38 +51,35 @@ pub enum PlanError {
     /// A fixed name and more than one container.
     #[error("service {0:?} has a container_name and can only have one container")]
     FixedName(String),
+    /// An image that is not here, and may be neither built nor pulled.
+    #[error("No such image: {image} (service {service} may neither pull nor build it)")]
+    NoImage {
+        /// Which service.
+        service: String,
+        /// The image.
+        image: String,
+    },
 }
 
 impl Plan {
     /// Appends an operation and returns its place.
-    fn push(&mut self, action: Action, after: impl IntoIterator<Item = usize>, reason: impl Into<String>) -> usize {
-        self.operations.push(Operation { action, after: after.into_iter().collect(), reason: reason.into() });
+    fn push(
+        &mut self,
+        action: Action,
+        after: impl IntoIterator<Item = usize>,
+        reason: impl Into<String>,
+    ) -> usize {
+        self.operations.push(Operation {
+            action,
+            after: after.into_iter().collect(),
+            reason: reason.into(),
+        });
         self.operations.len() - 1
     }
-}
 
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CreateNetwork(key) => write!(f, "create network {key}"),
-            Self::CreateVolume(key) => write!(f, "create volume {key}"),
-            Self::Create { name, .. } => write!(f, "create container {name}"),
-            Self::Start(target) => write!(f, "start container {}", target.name()),
-            Self::Wait { service, condition } => {
-                let what = match condition {
-                    crate::model::Condition::Started => "runs",
-                    crate::model::Condition::Healthy => "is healthy",
-                    crate::model::Condition::Completed => "has ended well",
-                };
-                write!(f, "wait until {service} {what}")
-            }
-            Self::Stop { target, .. } => write!(f, "stop container {}", target.name()),
-            Self::Remove { target, .. } => write!(f, "remove container {}", target.name()),
-            Self::Rename { target, name } => write!(f, "rename container {} to {name}", target.name()),
-            Self::RemoveNetwork(name) => write!(f, "remove network {name}"),
-            Self::RemoveVolume(name) => write!(f, "remove volume {name}"),
-            Self::RemoveImage(name) => write!(f, "remove image {name}"),
-        }
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.operations.is_empty()
     }
 }
 

@@ -38,6 +38,8 @@ pub struct ObservedContainer {
     pub image_id: String,
     /// It runs, is paused or restarts.
     pub running: bool,
+    /// It is paused.
+    pub paused: bool,
     /// Services it depends on, from its label.
     pub depends_on: Vec<String>,
     /// Anonymous volumes, target to name.

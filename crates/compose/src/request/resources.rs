@@ -1,6 +1,8 @@
 //! Limits, privileges and namespaces of a service.
 
-use ketch_engine::container::config::{Device, NamespaceMode, Namespaces, Resources, Seccomp, Security, Ulimit};
+use ketch_engine::container::config::{
+    Device, NamespaceMode, Namespaces, Resources, Seccomp, Security, Ulimit,
+};
 
 use super::Result;
 use crate::model::strings;
@@ -8,16 +10,37 @@ use crate::reader::Reader;
 
 /// Limits, from the service's own keys and from `deploy.resources`.
 pub(super) fn resources(reader: &Reader<'_>) -> Result<Resources> {
-    let deploy = reader.get("deploy").and_then(|deploy| deploy.get("resources"));
+    let deploy = reader
+        .get("deploy")
+        .and_then(|deploy| deploy.get("resources"));
     if let Some(deploy) = reader.get("deploy") {
         deploy.check_keys(
-            &["replicas", "resources", "mode", "placement", "update_config", "rollback_config", "endpoint_mode", "labels"],
-            &["restart_policy"],
+            &[
+                "replicas",
+                "restart_policy",
+                "resources",
+                "mode",
+                "placement",
+                "update_config",
+                "rollback_config",
+                "endpoint_mode",
+                "labels",
+            ],
+            &[],
         )?;
     }
-    let limit = |key: &str| deploy.as_ref().and_then(|resources| resources.get("limits")).and_then(|limits| limits.get(key));
-    let reservation =
-        |key: &str| deploy.as_ref().and_then(|resources| resources.get("reservations")).and_then(|list| list.get(key));
+    let limit = |key: &str| {
+        deploy
+            .as_ref()
+            .and_then(|resources| resources.get("limits"))
+            .and_then(|limits| limits.get(key))
+    };
+    let reservation = |key: &str| {
+        deploy
+            .as_ref()
+            .and_then(|resources| resources.get("reservations"))
+            .and_then(|list| list.get(key))
+    };
     for key in ["devices", "generic_resources"] {
         if let Some(value) = reservation(key) {
             return Err(value.error("is not supported"));
@@ -32,16 +55,42 @@ pub(super) fn resources(reader: &Reader<'_>) -> Result<Resources> {
     Ok(Resources {
         memory_bytes: bytes(reader.get("mem_limit").or_else(|| limit("memory")))?,
         memory_swap_bytes: swap,
-        memory_reservation_bytes: bytes(reader.get("mem_reservation").or_else(|| reservation("memory")))?,
-        nano_cpus: reader.get("cpus").or_else(|| limit("cpus")).map(|cpus| nano_cpus(&cpus)).transpose()?,
-        cpu_shares: reader.get("cpu_shares").map(|value| value.parsed("a number")).transpose()?,
-        cpu_period_us: reader.get("cpu_period").map(|value| value.parsed("microseconds")).transpose()?,
-        cpu_quota_us: reader.get("cpu_quota").map(|value| value.parsed("microseconds")).transpose()?,
+        memory_reservation_bytes: bytes(
+            reader
+                .get("mem_reservation")
+                .or_else(|| reservation("memory")),
+        )?,
+        nano_cpus: reader
+            .get("cpus")
+            .or_else(|| limit("cpus"))
+            .map(|cpus| nano_cpus(&cpus))
+            .transpose()?,
+        cpu_shares: reader
+            .get("cpu_shares")
+            .map(|value| value.parsed("a number"))
+            .transpose()?,
+        cpu_period_us: reader
+            .get("cpu_period")
+            .map(|value| value.parsed("microseconds"))
+            .transpose()?,
+        cpu_quota_us: reader
+            .get("cpu_quota")
+            .map(|value| value.parsed("microseconds"))
+            .transpose()?,
         cpuset_cpus: text("cpuset")?,
         cpuset_mems: None,
-        pids_limit: reader.get("pids_limit").or_else(|| limit("pids")).map(|value| value.parsed("a number")).transpose()?,
-        oom_score_adj: reader.get("oom_score_adj").map(|value| value.parsed("a number")).transpose()?,
-        oom_kill_disable: reader.get("oom_kill_disable").map_or(Ok(false), |value| value.boolean())?,
+        pids_limit: reader
+            .get("pids_limit")
+            .or_else(|| limit("pids"))
+            .map(|value| value.parsed("a number"))
+            .transpose()?,
+        oom_score_adj: reader
+            .get("oom_score_adj")
+            .map(|value| value.parsed("a number"))
+            .transpose()?,
+        oom_kill_disable: reader
+            .get("oom_kill_disable")
+            .map_or(Ok(false), |value| value.boolean())?,
         shm_size_bytes: bytes(reader.get("shm_size"))?,
         ulimits: ulimits(reader)?,
         devices: devices(reader)?,
@@ -61,14 +110,19 @@ fn nano_cpus(value: &Reader<'_>) -> Result<u64> {
 }
 
 fn ulimits(reader: &Reader<'_>) -> Result<Vec<Ulimit>> {
-    let Some(ulimits) = reader.get("ulimits") else { return Ok(Vec::new()) };
+    let Some(ulimits) = reader.get("ulimits") else {
+        return Ok(Vec::new());
+    };
     let mut found = Vec::new();
     for (name, value) in ulimits.entries()? {
         let (soft, hard) = match value.is_map() {
             true => {
                 value.check_keys(&["soft", "hard"], &[])?;
                 let part = |key: &str| {
-                    value.get(key).ok_or_else(|| value.error(format!("must have {key}")))?.parsed::<i64>("a number")
+                    value
+                        .get(key)
+                        .ok_or_else(|| value.error(format!("must have {key}")))?
+                        .parsed::<i64>("a number")
                 };
                 (part("soft")?, part("hard")?)
             }
@@ -77,25 +131,39 @@ fn ulimits(reader: &Reader<'_>) -> Result<Vec<Ulimit>> {
                 (both, both)
             }
         };
-        found.push(Ulimit { name: name.to_owned(), soft, hard });
+        found.push(Ulimit {
+            name: name.to_owned(),
+            soft,
+            hard,
+        });
     }
     Ok(found)
 }
 
 fn devices(reader: &Reader<'_>) -> Result<Vec<Device>> {
-    let Some(devices) = reader.get("devices") else { return Ok(Vec::new()) };
+    let Some(devices) = reader.get("devices") else {
+        return Ok(Vec::new());
+    };
     let one = |text: String| {
         let mut parts = text.split(':');
         let host = parts.next().unwrap_or_default().to_owned();
         let container = parts.next().unwrap_or(&host).to_owned();
-        Device { container, permissions: parts.next().unwrap_or("rwm").to_owned(), host }
+        Device {
+            container,
+            permissions: parts.next().unwrap_or("rwm").to_owned(),
+            host,
+        }
     };
     Ok(devices.texts()?.into_iter().map(one).collect())
 }
 
 /// Privileges.
 pub(super) fn security(reader: &Reader<'_>) -> Result<Security> {
-    let texts = |key: &str| reader.get(key).map_or(Ok(Vec::new()), |value| value.texts());
+    let texts = |key: &str| {
+        reader
+            .get(key)
+            .map_or(Ok(Vec::new()), |value| value.texts())
+    };
     let flag = |key: &str| reader.get(key).map_or(Ok(false), |value| value.boolean());
     let mut security = Security {
         privileged: flag("privileged")?,
@@ -104,7 +172,9 @@ pub(super) fn security(reader: &Reader<'_>) -> Result<Security> {
         read_only: flag("read_only")?,
         ..Security::default()
     };
-    let Some(options) = reader.get("security_opt") else { return Ok(security) };
+    let Some(options) = reader.get("security_opt") else {
+        return Ok(security);
+    };
     for option in options.texts()? {
         let (name, value) = option.split_once(['=', ':']).unwrap_or((&option, ""));
         match (name, value) {
@@ -114,7 +184,9 @@ pub(super) fn security(reader: &Reader<'_>) -> Result<Security> {
             ("systempaths", "unconfined") => security.system_paths_unconfined = true,
             ("seccomp", path) => {
                 let profile = std::fs::read_to_string(path);
-                let profile = profile.map_err(|error| options.error(format!("profile {path} cannot be read: {error}")))?;
+                let profile = profile.map_err(|error| {
+                    options.error(format!("profile {path} cannot be read: {error}"))
+                })?;
                 security.seccomp = Seccomp::Profile(profile);
             }
             _ => return Err(options.error(format!("{option:?} is not supported"))),
@@ -124,18 +196,32 @@ pub(super) fn security(reader: &Reader<'_>) -> Result<Security> {
 }
 
 /// Namespaces shared with the host or with another service's container.
-pub(super) fn namespaces(reader: &Reader<'_>, container_of: &dyn Fn(&str) -> Option<String>) -> Result<Namespaces> {
+pub(super) fn namespaces(
+    reader: &Reader<'_>,
+    container_of: &dyn Fn(&str) -> Option<String>,
+) -> Result<Namespaces> {
     let mode = |key: &str| -> Result<NamespaceMode> {
-        let Some(value) = reader.get(key) else { return Ok(NamespaceMode::Private) };
+        let Some(value) = reader.get(key) else {
+            return Ok(NamespaceMode::Private);
+        };
         let text = value.text()?;
         match text.as_str() {
             "host" => Ok(NamespaceMode::Host),
             "private" | "shareable" => Ok(NamespaceMode::Private),
             other => {
-                let id = other.strip_prefix("service:").and_then(container_of).and_then(|id| id.parse().ok());
-                id.map(NamespaceMode::Container).ok_or_else(|| value.error(format!("{other:?} is not supported")))
+                let id = other
+                    .strip_prefix("service:")
+                    .and_then(container_of)
+                    .and_then(|id| id.parse().ok());
+                id.map(NamespaceMode::Container)
+                    .ok_or_else(|| value.error(format!("{other:?} is not supported")))
             }
         }
     };
-    Ok(Namespaces { pid: mode("pid")?, ipc: mode("ipc")?, uts: mode("uts")?, cgroup: NamespaceMode::default() })
+    Ok(Namespaces {
+        pid: mode("pid")?,
+        ipc: mode("ipc")?,
+        uts: mode("uts")?,
+        cgroup: mode("cgroup")?,
+    })
 }
