@@ -6,6 +6,7 @@ use ketch_spec::runtime::{IdMapping, Mount};
 use ketch_sys::clone::{CloneOptions, clone_process};
 use ketch_sys::mount::{self as attr, Attributes, set_attributes};
 use ketch_sys::namespace::Namespaces;
+use rustix::io::Errno;
 
 use crate::error::{During, Error, Result};
 use crate::mounts::MountContext;
@@ -53,16 +54,22 @@ pub(crate) fn apply(
     }
     let namespace = user_namespace(uids, gids)?;
     let id_map = Some(namespace.as_fd());
-    set_attributes(
-        tree,
-        &Attributes {
-            set: attr::ID_MAP,
-            id_map,
-            recursive,
-            ..Attributes::default()
-        },
-    )
-    .during(format!("map the ids of the mount at {}", mount.destination))
+    let change = Attributes {
+        set: attr::ID_MAP,
+        id_map,
+        recursive,
+        ..Attributes::default()
+    };
+    match set_attributes(tree, &change) {
+        Err(error) if error.errno == Errno::INVAL => {
+            let what = format!("id mapping of the mount at {}", mount.destination);
+            Err(Error::unsupported(
+                what,
+                "its file system does not have it in this kernel",
+            ))
+        }
+        other => other.during(format!("map the ids of the mount at {}", mount.destination)),
+    }
 }
 
 /// A user namespace with the mappings and nobody in it.

@@ -23,7 +23,8 @@ pub fn take(number: RawFd) -> Result<OwnedFd> {
     }
     // SAFETY: it is open, above the standard streams, and by this function's contract nobody else owns it.
     let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
-    rustix::io::fcntl_setfd(&descriptor, FdFlags::CLOEXEC).map_err(|errno| Error::new("fcntl F_SETFD", errno))?;
+    rustix::io::fcntl_setfd(&descriptor, FdFlags::CLOEXEC)
+        .map_err(|errno| Error::new("fcntl F_SETFD", errno))?;
     Ok(descriptor)
 }
 
@@ -38,7 +39,10 @@ pub fn close_from(first: RawFd) -> Result<()> {
     let first = first.ok_or(Error::new("close_range", Errno::INVAL))?;
     // SAFETY: by this function's contract nothing owns a descriptor in the range.
     if unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } < 0 {
-        return Err(Error::new("close_range", Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)));
+        return Err(Error::new(
+            "close_range",
+            Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO),
+        ));
     }
     Ok(())
 }
@@ -53,13 +57,20 @@ mod tests {
     fn takes_what_is_open_and_marks_it() {
         let (reader, _writer) = rustix::pipe::pipe().expect("pipe");
         let taken = take(reader.into_raw_fd()).expect("take");
-        assert!(rustix::io::fcntl_getfd(&taken).expect("flags").contains(FdFlags::CLOEXEC));
+        assert!(
+            rustix::io::fcntl_getfd(&taken)
+                .expect("flags")
+                .contains(FdFlags::CLOEXEC)
+        );
     }
 
     #[test]
     fn refuses_standard_streams_and_closed_numbers() {
         assert_eq!(take(1).expect_err("standard stream").errno, Errno::INVAL);
         assert_eq!(take(1_000_000).expect_err("closed").errno, Errno::BADF);
-        assert_eq!(close_from(2).expect_err("standard stream").errno, Errno::INVAL);
+        assert_eq!(
+            close_from(2).expect_err("standard stream").errno,
+            Errno::INVAL
+        );
     }
 }

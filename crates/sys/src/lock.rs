@@ -61,7 +61,8 @@ pub fn lock(file: BorrowedFd<'_>, kind: Kind) -> Result<()> {
 /// fcntl(2)'s.
 pub fn unlock(file: BorrowedFd<'_>) -> Result<()> {
     let mut request = whole_file(libc::F_UNLCK as libc::c_short);
-    control(file, libc::F_OFD_SETLK, &mut request).map_err(|errno| Error::new("fcntl(F_OFD_SETLK)", errno))
+    control(file, libc::F_OFD_SETLK, &mut request)
+        .map_err(|errno| Error::new("fcntl(F_OFD_SETLK)", errno))
 }
 
 /// Whether another open file holds a lock that forbids one of `kind`. Takes nothing.
@@ -70,7 +71,8 @@ pub fn unlock(file: BorrowedFd<'_>) -> Result<()> {
 /// fcntl(2)'s.
 pub fn is_locked(file: BorrowedFd<'_>, kind: Kind) -> Result<bool> {
     let mut request = whole_file(kind.raw());
-    control(file, libc::F_OFD_GETLK, &mut request).map_err(|errno| Error::new("fcntl(F_OFD_GETLK)", errno))?;
+    control(file, libc::F_OFD_GETLK, &mut request)
+        .map_err(|errno| Error::new("fcntl(F_OFD_GETLK)", errno))?;
     Ok(request.l_type != libc::F_UNLCK as libc::c_short)
 }
 
@@ -83,7 +85,11 @@ fn whole_file(kind: libc::c_short) -> libc::flock {
     request
 }
 
-fn control(file: BorrowedFd<'_>, command: libc::c_int, request: &mut libc::flock) -> Result<(), Errno> {
+fn control(
+    file: BorrowedFd<'_>,
+    command: libc::c_int,
+    request: &mut libc::flock,
+) -> Result<(), Errno> {
     // SAFETY: `file` is open for the length of the borrow; `request` is a valid `struct flock` that the kernel reads
     // and, for F_OFD_GETLK, writes; it keeps no pointer.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), command, std::ptr::from_mut(request)) };
@@ -106,13 +112,18 @@ mod tests {
 
     impl Scratch {
         fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("ketch-sys-lock-{}-{name}", std::process::id()));
+            let path =
+                std::env::temp_dir().join(format!("ketch-sys-lock-{}-{name}", std::process::id()));
             File::create(&path).expect("scratch file");
             Self(path)
         }
 
         fn open(&self) -> File {
-            OpenOptions::new().read(true).write(true).open(&self.0).expect("open")
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(&self.0)
+                .expect("open")
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a poll loop waits for, as descriptors: signals ([`SignalFd`]) and the end of a child ([`reap`] on its pidfd).
 //! The waiting itself is `rustix::event::poll`.
 
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
@@ -23,17 +23,23 @@ impl SignalFd {
         let set = set_of(signals)?;
         // SAFETY: `set` is a valid, initialised set and the old mask is not asked for; the call only changes which
         // signals this thread accepts.
-        let code = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+        let code =
+            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
         if code != 0 {
-            return Err(Error::new("pthread_sigmask", Errno::from_raw_os_error(code)));
+            return Err(Error::new(
+                "pthread_sigmask",
+                Errno::from_raw_os_error(code),
+            ));
         }
         // SAFETY: -1 asks for a new descriptor; `set` is valid for the call.
-        let raw = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        let raw =
+            unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
         if raw < 0 {
             return Err(Error::new("signalfd", last_errno()));
         }
         // SAFETY: the kernel has just made this descriptor for us, nobody else owns it.
-        Ok(Self { descriptor: unsafe { OwnedFd::from_raw_fd(raw) } })
+        let descriptor = unsafe { OwnedFd::from_raw_fd(raw) };
+        Ok(Self { descriptor })
     }
 
     /// The number of the next signal that has arrived; None if there is none. Does not block.
@@ -45,7 +51,9 @@ impl SignalFd {
         let mut record = [0u8; 128];
         loop {
             return match rustix::io::read(&self.descriptor, &mut record) {
-                Ok(128) => Ok(Some(i32::from_ne_bytes([record[0], record[1], record[2], record[3]]))),
+                Ok(128) => Ok(Some(i32::from_ne_bytes([
+                    record[0], record[1], record[2], record[3],
+                ]))),
                 Ok(_) => Err(Error::new("read signalfd", Errno::IO)),
                 Err(Errno::AGAIN) => Ok(None),
                 Err(Errno::INTR) => continue,
@@ -61,25 +69,6 @@ impl AsFd for SignalFd {
     }
 }
 
-/// Gives every signal its default disposition and unblocks all: what a caller set for itself must not reach a
-/// process that outlives it.
-///
-/// # Errors
-/// Those of `pthread_sigmask`.
-pub fn reset_signals() -> Result<()> {
-    for number in 1..=libc::SIGRTMAX() {
-        if matches!(number, libc::SIGKILL | libc::SIGSTOP) {
-            continue;
-        }
-        // SAFETY: SIG_DFL installs no handler. Numbers the C library keeps for itself give EINVAL, which is fine.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
-    }
-    let empty = set_of(&[])?;
-    // SAFETY: as in `SignalFd::new`.
-    let code = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const empty, std::ptr::null_mut()) };
-    if code == 0 { Ok(()) } else { Err(Error::new("pthread_sigmask", Errno::from_raw_os_error(code))) }
-}
-
 /// Ignores `signal` (a number) in this process: writes to a closed pipe then fail with `EPIPE`.
 ///
 /// # Errors
@@ -87,7 +76,45 @@ pub fn reset_signals() -> Result<()> {
 pub fn ignore_signal(signal: i32) -> Result<()> {
     // SAFETY: SIG_IGN installs no handler.
     let previous = unsafe { libc::signal(signal, libc::SIG_IGN) };
-    if previous == libc::SIG_ERR { Err(Error::new("signal", last_errno())) } else { Ok(()) }
+    if previous == libc::SIG_ERR {
+        Err(Error::new("signal", last_errno()))
+    } else {
+        Ok(())
+    }
+}
+
+/// Sends `signal` (a number, real-time signals included) to the process behind `pidfd`. One that has ended already is
+/// no error.
+///
+/// # Errors
+/// `EINVAL` for a number that is no signal; those of pidfd_send_signal(2).
+pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
+    let info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: the descriptor is open for the call; a null info makes the kernel fill it as kill(2) does.
+    let code = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            info,
+            0,
+        )
+    };
+    match code {
+        0 => Ok(()),
+        _ if last_errno() == Errno::SRCH => Ok(()),
+        _ => Err(Error::new("pidfd_send_signal", last_errno())),
+    }
+}
+
+/// Gives memory that the allocator keeps for later back to the kernel: for a process that has finished the larger part
+/// of its work and lives on.
+pub fn release_free_memory() {
+    // SAFETY: malloc_trim only touches memory that is not in use.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0)
+    };
 }
 
 /// How a process ended.
@@ -168,21 +195,44 @@ mod tests {
 
     #[test]
     fn reaps_exit_codes_and_signals() {
-        for (script, expected) in [("exit 7", Ending::Exited(7)), ("kill -9 $$", Ending::Killed(9))] {
-            let child = Command::new("/bin/sh").args(["-c", script]).spawn().expect("sh");
+        for (script, expected) in [
+            ("exit 7", Ending::Exited(7)),
+            ("kill -9 $$", Ending::Killed(9)),
+        ] {
+            let child = Command::new("/bin/sh")
+                .args(["-c", script])
+                .spawn()
+                .expect("sh");
             let pidfd = pidfd_of(&child);
             assert_eq!(reap_blocking(pidfd.as_fd()).expect("reap"), expected);
-            assert_eq!(reap(pidfd.as_fd()).expect_err("collected twice").errno, Errno::CHILD);
+            assert_eq!(
+                reap(pidfd.as_fd()).expect_err("collected twice").errno,
+                Errno::CHILD
+            );
         }
     }
 
     #[test]
     fn a_running_child_is_not_reaped() {
-        let mut child = Command::new("/bin/sh").args(["-c", "read x"]).stdin(std::process::Stdio::piped()).spawn().expect("sh");
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "read x"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("sh");
         let pidfd = pidfd_of(&child);
         assert_eq!(reap(pidfd.as_fd()).expect("reap"), None);
+        send_signal(pidfd.as_fd(), 0).expect("it is there");
+        assert_eq!(
+            send_signal(pidfd.as_fd(), 4711)
+                .expect_err("no signal")
+                .errno,
+            Errno::INVAL
+        );
         drop(child.stdin.take());
-        assert!(matches!(reap_blocking(pidfd.as_fd()), Ok(Ending::Exited(_))));
+        assert!(matches!(
+            reap_blocking(pidfd.as_fd()),
+            Ok(Ending::Exited(_))
+        ));
     }
 
     #[test]
@@ -201,6 +251,9 @@ mod tests {
 
     #[test]
     fn an_impossible_signal_is_refused() {
-        assert_eq!(SignalFd::new(&[4711]).expect_err("refused").errno, Errno::INVAL);
+        assert_eq!(
+            SignalFd::new(&[4711]).expect_err("refused").errno,
+            Errno::INVAL
+        );
     }
 }

@@ -2,7 +2,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{
+    OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
 
 use crate::{Error, Result};
 
@@ -21,7 +23,10 @@ pub struct Size {
 /// `ENOTTY` if it is no terminal.
 pub fn size(terminal: impl AsFd) -> Result<Size> {
     let size = tcgetwinsize(terminal).map_err(|errno| Error::new("ioctl TIOCGWINSZ", errno))?;
-    Ok(Size { rows: size.ws_row, columns: size.ws_col })
+    Ok(Size {
+        rows: size.ws_row,
+        columns: size.ws_col,
+    })
 }
 
 /// Sets the size; the kernel sends SIGWINCH to the terminal's foreground process group if it changed.
@@ -29,7 +34,12 @@ pub fn size(terminal: impl AsFd) -> Result<Size> {
 /// # Errors
 /// `ENOTTY` if it is no terminal.
 pub fn set_size(terminal: impl AsFd, size: Size) -> Result<()> {
-    let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = Winsize {
+        ws_row: size.rows,
+        ws_col: size.columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     tcsetwinsize(terminal, size).map_err(|errno| Error::new("ioctl TIOCSWINSZ", errno))
 }
 
@@ -50,7 +60,8 @@ impl<'a> RawMode<'a> {
         let before = tcgetattr(terminal).map_err(|errno| Error::new("ioctl TCGETS", errno))?;
         let mut raw = before.clone();
         raw.make_raw();
-        tcsetattr(terminal, OptionalActions::Now, &raw).map_err(|errno| Error::new("ioctl TCSETS", errno))?;
+        tcsetattr(terminal, OptionalActions::Now, &raw)
+            .map_err(|errno| Error::new("ioctl TCSETS", errno))?;
         Ok(Self { terminal, before })
     }
 }
@@ -71,14 +82,23 @@ mod tests {
 
     #[test]
     fn size_and_raw_mode_of_a_terminal() {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("openpt");
+        let master =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("openpt");
         grantpt(&master).expect("grantpt");
         unlockpt(&master).expect("unlockpt");
-        let wanted = Size { rows: 33, columns: 101 };
+        let wanted = Size {
+            rows: 33,
+            columns: 101,
+        };
         set_size(&master, wanted).expect("set size");
         assert_eq!(size(&master).expect("size"), wanted);
 
-        let echo = |fd: BorrowedFd<'_>| tcgetattr(fd).expect("attributes").local_modes.contains(LocalModes::ECHO);
+        let echo = |fd: BorrowedFd<'_>| {
+            tcgetattr(fd)
+                .expect("attributes")
+                .local_modes
+                .contains(LocalModes::ECHO)
+        };
         assert!(echo(master.as_fd()));
         let raw = RawMode::enter(master.as_fd()).expect("raw mode");
         assert!(!echo(master.as_fd()));
@@ -89,7 +109,10 @@ mod tests {
     #[test]
     fn a_pipe_is_no_terminal() {
         let (reader, _writer) = rustix::pipe::pipe().expect("pipe");
-        assert_eq!(size(&reader).expect_err("no terminal").errno, rustix::io::Errno::NOTTY);
+        assert_eq!(
+            size(&reader).expect_err("no terminal").errno,
+            rustix::io::Errno::NOTTY
+        );
         assert!(RawMode::enter(reader.as_fd()).is_err());
     }
 }

@@ -58,12 +58,13 @@ pub fn load(program: &[Instruction], flags: u32) -> Result<Option<OwnedFd>> {
             std::ptr::from_ref(&argument),
         )
     };
-    match result {
-        0 => Ok(None),
-        // SAFETY: with FLAG_NEW_LISTENER a positive result is a new descriptor, close-on-exec.
-        1.. if flags & FLAG_NEW_LISTENER != 0 => {
-            Ok(Some(unsafe { OwnedFd::from_raw_fd(result as i32) }))
-        }
-        _ => Err(Error::new("seccomp", last_errno())),
+    if result > 0 && flags & FLAG_NEW_LISTENER != 0 {
+        // SAFETY: with that flag a positive result is a new descriptor, close-on-exec, which nobody else owns.
+        return Ok(Some(unsafe { OwnedFd::from_raw_fd(result as i32) }));
+    }
+    if result == 0 {
+        Ok(None)
+    } else {
+        Err(Error::new("seccomp", last_errno()))
     }
 }

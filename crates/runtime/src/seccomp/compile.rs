@@ -64,10 +64,11 @@ pub(super) fn compile(filter: &LinuxSeccomp, machine: Machine) -> Result<Program
 fn arches(filter: &LinuxSeccomp, machine: Machine) -> Result<Vec<Arch>, SeccompError> {
     let mut arches = vec![machine.native()];
     for name in &filter.architectures {
-        if let Some(arch) = Arch::parse(name)? {
-            if machine.runs(arch) && !arches.contains(&arch) {
-                arches.push(arch);
-            }
+        if let Some(arch) = Arch::parse(name)?
+            && machine.runs(arch)
+            && !arches.contains(&arch)
+        {
+            arches.push(arch);
         }
     }
     Ok(arches)

@@ -4,6 +4,8 @@
 //! its own harness: it executes itself anew for each case, with the case's name, and a case is the whole of that
 //! process. Filters of `cargo test` work as usual: a case runs if its name contains one of them.
 
+#![expect(clippy::print_stdout, reason = "a test harness reports")]
+
 mod basics;
 mod cgroups;
 mod isolation;
@@ -32,15 +34,13 @@ fn all() -> Vec<Case> {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [first, name] = arguments.as_slice() {
-        if first == "--case" {
-            let case = all()
-                .into_iter()
-                .chain(speed::CASES.iter().copied())
-                .find(|case| case.0 == name);
-            (case.expect("a case of that name").1)();
-            return ExitCode::SUCCESS;
-        }
+    if let [first, name] = arguments.as_slice()
+        && first == "--case"
+    {
+        let cases = all().into_iter().chain(speed::CASES.iter().copied());
+        let case = cases.into_iter().find(|case| case.0 == name);
+        (case.expect("a case of that name").1)();
+        return ExitCode::SUCCESS;
     }
     let filters: Vec<&String> = arguments
         .iter()
