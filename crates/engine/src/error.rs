@@ -48,18 +48,32 @@ pub struct Error {
 impl Error {
     /// An error with no cause yet.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), causes: Vec::new(), hints: Vec::new() }
+        Self {
+            kind,
+            message: message.into(),
+            causes: Vec::new(),
+            hints: Vec::new(),
+        }
     }
 
     /// An error caused by `source`, whose whole chain is kept.
-    pub fn caused(kind: ErrorKind, message: impl Into<String>, source: &(dyn std::error::Error + 'static)) -> Self {
+    pub fn caused(
+        kind: ErrorKind,
+        message: impl Into<String>,
+        source: &(dyn std::error::Error + 'static),
+    ) -> Self {
         let mut causes = Vec::new();
         let mut next = Some(source);
         while let Some(cause) = next {
             causes.push(cause.to_string());
             next = cause.source();
         }
-        Self { kind, message: message.into(), causes, hints: Vec::new() }
+        Self {
+            kind,
+            message: message.into(),
+            causes,
+            hints: Vec::new(),
+        }
     }
 
     /// The same error under a new outermost message.

@@ -71,8 +71,12 @@ pub fn publish(engine: &Engine, event: &Event) -> Result<()> {
         .mode(0o600)
         .open(&path)
         .map_err(|error| failed("open", &path, &error))?;
-    file.write_all(&line).map_err(|error| failed("write", &path, &error))?;
-    if file.metadata().is_ok_and(|meta| meta.len() >= MAX_FILE_BYTES) {
+    file.write_all(&line)
+        .map_err(|error| failed("write", &path, &error))?;
+    if file
+        .metadata()
+        .is_ok_and(|meta| meta.len() >= MAX_FILE_BYTES)
+    {
         rotate(engine, &file)?;
     }
     Ok(())
@@ -82,17 +86,25 @@ pub fn publish(engine: &Engine, event: &Event) -> Result<()> {
 ///
 /// # Errors
 /// Input and output; lines that are not events are left out.
-pub fn read(engine: &Engine, since: Option<Timestamp>, until: Option<Timestamp>) -> Result<Vec<Event>> {
+pub fn read(
+    engine: &Engine,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+) -> Result<Vec<Event>> {
     let mut events = Vec::new();
     for path in [engine.paths().events_old(), engine.paths().events_file()] {
         let Some(file) = open(&path)? else { continue };
-        read_lines(BufReader::new(file), &mut |event| events.push(event)).map_err(|e| failed("read", &path, &e))?;
+        read_lines(BufReader::new(file), &mut |event| events.push(event))
+            .map_err(|e| failed("read", &path, &e))?;
     }
-    events.retain(|event| since.is_none_or(|since| event.time >= since) && until.is_none_or(|until| event.time <= until));
+    events.retain(|event| {
+        since.is_none_or(|since| event.time >= since)
+            && until.is_none_or(|until| event.time <= until)
+    });
     Ok(events)
 }
 
-/// Reads events as they come. Poll the events directory with inotify, then call [`Follower::next`] until it is empty.
+/// Reads events as they come. Poll the events directory with inotify, then call [`Follower::take_new`] until it is empty.
 #[derive(Debug)]
 pub struct Follower {
     path: PathBuf,
@@ -109,28 +121,40 @@ impl Follower {
         let path = engine.paths().events_file();
         let mut file = open(&path)?;
         if let Some(file) = &mut file {
-            file.seek(SeekFrom::End(0)).map_err(|error| failed("seek", &path, &error))?;
+            file.seek(SeekFrom::End(0))
+                .map_err(|error| failed("seek", &path, &error))?;
         }
-        Ok(Self { path, file, rest: Vec::new() })
+        Ok(Self {
+            path,
+            file,
+            rest: Vec::new(),
+        })
     }
 
     /// The events since the last call.
     ///
     /// # Errors
     /// Input and output.
-    pub fn next(&mut self) -> Result<Vec<Event>> {
+    pub fn take_new(&mut self) -> Result<Vec<Event>> {
         let mut events = Vec::new();
         loop {
             if self.file.is_none() {
                 self.file = open(&self.path)?;
             }
-            let Some(file) = &mut self.file else { return Ok(events) };
+            let Some(file) = &mut self.file else {
+                return Ok(events);
+            };
             // Ask whether the file has been rotated away before reading it to its end, so that nothing is lost.
             let rotated = !is_current(file, &self.path);
             let mut bytes = std::mem::take(&mut self.rest);
-            file.read_to_end(&mut bytes).map_err(|error| failed("read", &self.path, &error))?;
-            let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-            read_lines(&bytes[..whole], &mut |event| events.push(event)).map_err(|e| failed("read", &self.path, &e))?;
+            file.read_to_end(&mut bytes)
+                .map_err(|error| failed("read", &self.path, &error))?;
+            let whole = bytes
+                .iter()
+                .rposition(|&byte| byte == b'\n')
+                .map_or(0, |end| end + 1);
+            read_lines(&bytes[..whole], &mut |event| events.push(event))
+                .map_err(|e| failed("read", &self.path, &e))?;
             self.rest = bytes.split_off(whole);
             if !rotated {
                 return Ok(events);
@@ -145,7 +169,11 @@ fn read_lines(mut reader: impl BufRead, each: &mut dyn FnMut(Event)) -> io::Resu
     let mut line = Vec::new();
     loop {
         line.clear();
-        if (&mut reader).take(MAX_LINE_BYTES).read_until(b'\n', &mut line)? == 0 {
+        if (&mut reader)
+            .take(MAX_LINE_BYTES)
+            .read_until(b'\n', &mut line)?
+            == 0
+        {
             return Ok(());
         }
         if let Ok(event) = serde_json::from_slice(&line) {
@@ -158,7 +186,8 @@ fn rotate(engine: &Engine, full: &File) -> Result<()> {
     let _lock = LeafLock::take(&engine.paths().events_lock())?;
     let path = engine.paths().events_file();
     if is_current(full, &path) {
-        fs::rename(&path, engine.paths().events_old()).map_err(|error| failed("rename", &path, &error))?;
+        fs::rename(&path, engine.paths().events_old())
+            .map_err(|error| failed("rename", &path, &error))?;
     }
     Ok(())
 }
@@ -179,7 +208,11 @@ fn open(path: &Path) -> Result<Option<File>> {
 }
 
 fn failed(call: &str, path: &Path, error: &(dyn std::error::Error + 'static)) -> Error {
-    Error::caused(ErrorKind::Internal, format!("{call} {}", path.display()), error)
+    Error::caused(
+        ErrorKind::Internal,
+        format!("{call} {}", path.display()),
+        error,
+    )
 }
 
 #[cfg(test)]
@@ -191,12 +224,27 @@ mod tests {
     fn events_come_back_in_order_within_bounds() {
         let (_dir, engine) = engine();
         for action in ["create", "start", "die"] {
-            publish(&engine, &Event::now("container", action, "x").with("name", "web")).unwrap();
+            publish(
+                &engine,
+                &Event::now("container", action, "x").with("name", "web"),
+            )
+            .unwrap();
         }
         let all = read(&engine, None, None).unwrap();
-        assert_eq!(all.iter().map(|event| event.action.as_str()).collect::<Vec<_>>(), ["create", "start", "die"]);
-        assert_eq!(read(&engine, Some(all[2].time), None).unwrap(), [all[2].clone()]);
-        assert_eq!(read(&engine, None, Some(all[0].time)).unwrap(), [all[0].clone()]);
+        assert_eq!(
+            all.iter()
+                .map(|event| event.action.as_str())
+                .collect::<Vec<_>>(),
+            ["create", "start", "die"]
+        );
+        assert_eq!(
+            read(&engine, Some(all[2].time), None).unwrap(),
+            [all[2].clone()]
+        );
+        assert_eq!(
+            read(&engine, None, Some(all[0].time)).unwrap(),
+            [all[0].clone()]
+        );
     }
 
     #[test]
@@ -204,11 +252,16 @@ mod tests {
         let (_dir, engine) = engine();
         let mut follower = Follower::from_now(&engine).unwrap();
         publish(&engine, &Event::now("container", "one", "x")).unwrap();
-        assert_eq!(follower.next().unwrap().len(), 1);
+        assert_eq!(follower.take_new().unwrap().len(), 1);
         publish(&engine, &Event::now("container", "two", "x")).unwrap();
         rotate(&engine, &File::open(engine.paths().events_file()).unwrap()).unwrap();
         publish(&engine, &Event::now("container", "three", "x")).unwrap();
-        let actions: Vec<String> = follower.next().unwrap().into_iter().map(|event| event.action).collect();
+        let actions: Vec<String> = follower
+            .take_new()
+            .unwrap()
+            .into_iter()
+            .map(|event| event.action)
+            .collect();
         assert_eq!(actions, ["two", "three"]);
         assert_eq!(read(&engine, None, None).unwrap().len(), 3);
     }
@@ -221,7 +274,10 @@ mod tests {
             publish(&engine, &event).unwrap();
         }
         assert!(engine.paths().events_old().exists());
-        assert!(fs::metadata(engine.paths().events_file()).map_or(0, |meta| meta.len()) < MAX_FILE_BYTES);
+        assert!(
+            fs::metadata(engine.paths().events_file()).map_or(0, |meta| meta.len())
+                < MAX_FILE_BYTES
+        );
     }
 
     #[test]

@@ -65,9 +65,14 @@ impl Engine {
         check_layout(&paths)?;
         make_dir(paths.run_root(), 0o711)?;
         make_dir(&paths.run_dirs(), 0o700)?;
-        let store = Store::open(&options.data_root)
-            .map_err(|error| Error::caused(ErrorKind::Internal, "cannot open the image store", &error))?;
-        Ok(Self { options: Arc::new(options), paths: Arc::new(paths), store: Arc::new(store) })
+        let store = Store::open(&options.data_root).map_err(|error| {
+            Error::caused(ErrorKind::Internal, "cannot open the image store", &error)
+        })?;
+        Ok(Self {
+            options: Arc::new(options),
+            paths: Arc::new(paths),
+            store: Arc::new(store),
+        })
     }
 
     /// Where everything is.
@@ -115,8 +120,16 @@ fn check_layout(paths: &Paths) -> Result<()> {
     let text = fs::read_to_string(&path).map_err(|error| io_error("read", &path, &error))?;
     match text.trim().parse::<u32>() {
         Ok(found) if found <= LAYOUT_VERSION => Ok(()),
-        Ok(found) => Err(record::Error::Version { path, found, known: LAYOUT_VERSION }.into()),
-        Err(_) => Err(Error::new(ErrorKind::Internal, format!("damaged record {}: not a version", path.display()))),
+        Ok(found) => Err(record::Error::Version {
+            path,
+            found,
+            known: LAYOUT_VERSION,
+        }
+        .into()),
+        Err(_) => Err(Error::new(
+            ErrorKind::Internal,
+            format!("damaged record {}: not a version", path.display()),
+        )),
     }
 }
 
@@ -124,7 +137,11 @@ fn make_dir(path: &Path, mode: u32) -> Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|error| io_error("mkdir", path, &error))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(|error| io_error("mkdir", path, &error))
 }
 
 fn io_error(call: &str, path: &Path, error: &std::io::Error) -> Error {
@@ -134,7 +151,8 @@ fn io_error(call: &str, path: &Path, error: &std::io::Error) -> Error {
     };
     let error_with_path = Error::caused(kind, format!("{call} {}", path.display()), error);
     if kind == ErrorKind::Forbidden {
-        return error_with_path.hint("run it as root, or choose other roots with --data-root and --run-root");
+        return error_with_path
+            .hint("run it as root, or choose other roots with --data-root and --run-root");
     }
     error_with_path
 }
@@ -154,15 +172,26 @@ const NETWORK_FILE_SYSTEMS: &[(u64, &str)] = &[
 ];
 
 fn refuse_network_file_system(path: &Path) -> Result<()> {
-    let found = rustix::fs::statfs(path)
-        .map_err(|errno| Error::caused(ErrorKind::Internal, format!("statfs {}", path.display()), &errno))?;
+    let found = rustix::fs::statfs(path).map_err(|errno| {
+        Error::caused(
+            ErrorKind::Internal,
+            format!("statfs {}", path.display()),
+            &errno,
+        )
+    })?;
     // The type of `f_type` differs between targets; the magic numbers are 32 bits everywhere.
     let magic = u64::from(found.f_type as u32);
-    match NETWORK_FILE_SYSTEMS.iter().find(|(known, _)| *known == magic) {
+    match NETWORK_FILE_SYSTEMS
+        .iter()
+        .find(|(known, _)| *known == magic)
+    {
         None => Ok(()),
         Some((_, name)) => Err(Error::new(
             ErrorKind::Unsupported,
-            format!("data root {} is on a network file system ({name})", path.display()),
+            format!(
+                "data root {} is on a network file system ({name})",
+                path.display()
+            ),
         )
         .hint("choose a local directory with --data-root")),
     }

@@ -36,8 +36,12 @@ pub enum Error {
 impl From<Error> for EngineError {
     fn from(error: Error) -> Self {
         let kind = match &error {
-            Error::Open { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-            Error::Open { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => ErrorKind::Forbidden,
+            Error::Open { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                ErrorKind::NotFound
+            }
+            Error::Open { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                ErrorKind::Forbidden
+            }
             _ => ErrorKind::Internal,
         };
         EngineError::caused(kind, "cannot lock", &error)
@@ -58,7 +62,9 @@ impl OwnerLock {
     pub fn take(path: &Path) -> Result<Option<Self>, Error> {
         loop {
             let file = open(path)?;
-            if !lock::try_lock(file.as_fd(), Kind::Exclusive).map_err(|source| failed(path, source))? {
+            if !lock::try_lock(file.as_fd(), Kind::Exclusive)
+                .map_err(|source| failed(path, source))?
+            {
                 return Ok(None);
             }
             // The directory may have been removed, or moved away to be, between the open and the lock.
@@ -76,7 +82,12 @@ impl OwnerLock {
         let file = match OpenOptions::new().read(true).open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-            Err(source) => return Err(Error::Open { path: path.to_owned(), source }),
+            Err(source) => {
+                return Err(Error::Open {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
         };
         lock::is_locked(file.as_fd(), Kind::Exclusive).map_err(|source| failed(path, source))
     }
@@ -122,11 +133,17 @@ fn open(path: &Path) -> Result<File, Error> {
         .truncate(false)
         .mode(0o600)
         .open(path)
-        .map_err(|source| Error::Open { path: path.to_owned(), source })
+        .map_err(|source| Error::Open {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 fn failed(path: &Path, source: ketch_sys::Error) -> Error {
-    Error::Lock { path: path.to_owned(), source }
+    Error::Lock {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 fn same_file(file: &File, path: &Path) -> bool {

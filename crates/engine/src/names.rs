@@ -63,7 +63,9 @@ impl From<Error> for EngineError {
             Error::Taken { .. } => EngineError::new(ErrorKind::Conflict, error.to_string()),
             Error::Invalid { .. } => EngineError::new(ErrorKind::Invalid, error.to_string()),
             Error::Lock(error) => error.into(),
-            Error::Io { .. } => EngineError::caused(ErrorKind::Internal, "cannot keep names", &error),
+            Error::Io { .. } => {
+                EngineError::caused(ErrorKind::Internal, "cannot keep names", &error)
+            }
         }
     }
 }
@@ -74,18 +76,33 @@ impl From<Error> for EngineError {
 /// [`Error::Invalid`].
 pub fn check(noun: &str, name: &str) -> Result<(), Error> {
     let mut bytes = name.bytes();
-    let valid = bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())
+    let valid = bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphanumeric())
         && name.len() > 1
         && name.len() <= 255
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
-    if valid { Ok(()) } else { Err(Error::Invalid { noun: noun.into(), name: name.into() }) }
+    if valid {
+        Ok(())
+    } else {
+        Err(Error::Invalid {
+            noun: noun.into(),
+            name: name.into(),
+        })
+    }
 }
 
 /// Claims `name` for `id`. `exists` tells whether an id still has an object (made, or being made by someone alive).
 ///
 /// # Errors
 /// [`Error::Taken`] if an object has the name, [`Error::Invalid`] if it is none.
-pub fn claim(engine: &Engine, noun: &str, name: &str, id: &Id, exists: impl Fn(&Id) -> bool) -> Result<(), Error> {
+pub fn claim(
+    engine: &Engine,
+    noun: &str,
+    name: &str,
+    id: &Id,
+    exists: impl Fn(&Id) -> bool,
+) -> Result<(), Error> {
     check(noun, name)?;
     let path = engine.paths().name(noun, name);
     loop {
@@ -96,12 +113,23 @@ pub fn claim(engine: &Engine, noun: &str, name: &str, id: &Id, exists: impl Fn(&
                 make_dir(&engine.paths().names_dir(noun))?;
                 continue;
             }
-            Err(source) => return Err(Error::Io { call: "symlink", path, source }),
+            Err(source) => {
+                return Err(Error::Io {
+                    call: "symlink",
+                    path,
+                    source,
+                });
+            }
         }
         let _lock = LeafLock::take(&engine.paths().names_lock(noun))?;
         match read(&path)? {
             Some(holder) if holder == *id => return Ok(()),
-            Some(holder) if exists(&holder) => return Err(Error::Taken { name: name.into(), holder }),
+            Some(holder) if exists(&holder) => {
+                return Err(Error::Taken {
+                    name: name.into(),
+                    holder,
+                });
+            }
             _ => remove(&path)?,
         }
     }
@@ -111,7 +139,12 @@ pub fn claim(engine: &Engine, noun: &str, name: &str, id: &Id, exists: impl Fn(&
 ///
 /// # Errors
 /// As [`claim`], but never [`Error::Taken`] in practice: after a few draws a number is put behind the name.
-pub fn claim_random(engine: &Engine, noun: &str, id: &Id, exists: impl Fn(&Id) -> bool) -> Result<String, Error> {
+pub fn claim_random(
+    engine: &Engine,
+    noun: &str,
+    id: &Id,
+    exists: impl Fn(&Id) -> bool,
+) -> Result<String, Error> {
     let mut draw = 0;
     loop {
         let seed = random()?;
@@ -169,21 +202,31 @@ fn read(path: &Path) -> Result<Option<Id>, Error> {
         // A link that is not ours in form stands for nobody: it is treated as a stale claim.
         Ok(target) => Ok(target.to_str().and_then(|text| text.parse().ok())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Io { call: "readlink", path: path.to_owned(), source }),
+        Err(source) => Err(Error::Io {
+            call: "readlink",
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 
 fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(Error::Io { call: "unlink", path: path.to_owned(), source })
-        }
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Io {
+            call: "unlink",
+            path: path.to_owned(),
+            source,
+        }),
         _ => Ok(()),
     }
 }
 
 fn make_dir(path: &Path) -> Result<(), Error> {
-    fs::create_dir_all(path).map_err(|source| Error::Io { call: "mkdir", path: path.to_owned(), source })
+    fs::create_dir_all(path).map_err(|source| Error::Io {
+        call: "mkdir",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn random() -> Result<u64, Error> {
@@ -196,7 +239,11 @@ fn fill_random(bytes: &mut [u8]) -> Result<(), Error> {
     // Requests of up to 256 bytes are never cut short (getrandom(2)).
     rustix::rand::getrandom(bytes, rustix::rand::GetRandomFlags::empty())
         .map(|_| ())
-        .map_err(|errno| Error::Io { call: "getrandom", path: PathBuf::new(), source: errno.into() })
+        .map_err(|errno| Error::Io {
+            call: "getrandom",
+            path: PathBuf::new(),
+            source: errno.into(),
+        })
 }
 
 #[cfg(test)]
@@ -211,7 +258,18 @@ mod tests {
         for good in ["ab", "web-1", "a_b.c", "0x", &"a".repeat(255)] {
             assert!(check("container", good).is_ok(), "{good}");
         }
-        for bad in ["", "a", "-a", ".a", "_a", "a/b", "a b", "ä1", "a\0", &"a".repeat(256)] {
+        for bad in [
+            "",
+            "a",
+            "-a",
+            ".a",
+            "_a",
+            "a/b",
+            "a b",
+            "ä1",
+            "a\0",
+            &"a".repeat(256),
+        ] {
             assert!(check("container", bad).is_err(), "{bad}");
         }
         assert_eq!(
@@ -229,7 +287,10 @@ mod tests {
         let error = claim(&engine, CONTAINER, "web", &two, |_| true).unwrap_err();
         assert!(matches!(error, Error::Taken { holder, .. } if holder == one));
         release(&engine, CONTAINER, "web", &two).unwrap();
-        assert_eq!(lookup(&engine, CONTAINER, "web").unwrap(), Some(one.clone()));
+        assert_eq!(
+            lookup(&engine, CONTAINER, "web").unwrap(),
+            Some(one.clone())
+        );
         release(&engine, CONTAINER, "web", &one).unwrap();
         assert_eq!(lookup(&engine, CONTAINER, "web").unwrap(), None);
         claim(&engine, CONTAINER, "web", &two, |_| true).unwrap();
@@ -247,11 +308,17 @@ mod tests {
                     scope.spawn(|| {
                         let id = draw_id().unwrap();
                         barrier.wait();
-                        usize::from(claim(&engine, CONTAINER, "web", &id, |holder| *holder != stale).is_ok())
+                        usize::from(
+                            claim(&engine, CONTAINER, "web", &id, |holder| *holder != stale)
+                                .is_ok(),
+                        )
                     })
                 })
                 .collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .sum()
         });
         assert_eq!(winners, 1);
     }

@@ -92,7 +92,10 @@ impl From<Error> for EngineError {
 /// See [`Error`]; [`Error::is_not_found`] tells a missing one.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let bytes = read_bytes(path)?;
-    serde_json::from_slice(&bytes).map_err(|source| Error::Parse { path: path.to_owned(), source })
+    serde_json::from_slice(&bytes).map_err(|source| Error::Parse {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Reads a record that may be missing.
@@ -113,7 +116,11 @@ pub fn read_if_there<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Erro
 /// [`Error::Version`].
 pub fn check_version(path: &Path, found: u32, known: u32) -> Result<(), Error> {
     if found > known {
-        return Err(Error::Version { path: path.to_owned(), found, known });
+        return Err(Error::Version {
+            path: path.to_owned(),
+            found,
+            known,
+        });
     }
     Ok(())
 }
@@ -123,7 +130,10 @@ pub fn check_version(path: &Path, found: u32, known: u32) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Io`]; the old record is then still there.
 pub fn write<T: Serialize>(path: &Path, record: &T, durability: Durability) -> Result<(), Error> {
-    let bytes = serde_json::to_vec(record).map_err(|source| Error::Parse { path: path.to_owned(), source })?;
+    let bytes = serde_json::to_vec(record).map_err(|source| Error::Parse {
+        path: path.to_owned(),
+        source,
+    })?;
     write_bytes(path, &bytes, 0o600, durability)
 }
 
@@ -131,7 +141,12 @@ pub fn write<T: Serialize>(path: &Path, record: &T, durability: Durability) -> R
 ///
 /// # Errors
 /// [`Error::Io`]; the old file is then still there.
-pub fn write_bytes(path: &Path, bytes: &[u8], mode: u32, durability: Durability) -> Result<(), Error> {
+pub fn write_bytes(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    durability: Durability,
+) -> Result<(), Error> {
     let temporary = temporary(path);
     let mut file = OpenOptions::new()
         .write(true)
@@ -141,11 +156,14 @@ pub fn write_bytes(path: &Path, bytes: &[u8], mode: u32, durability: Durability)
         .open(&temporary)
         .map_err(|source| io_error("open", &temporary, source))?;
     if mode & 0o077 != 0 {
-        file.set_permissions(fs::Permissions::from_mode(mode)).map_err(|source| io_error("chmod", &temporary, source))?;
+        file.set_permissions(fs::Permissions::from_mode(mode))
+            .map_err(|source| io_error("chmod", &temporary, source))?;
     }
-    file.write_all(bytes).map_err(|source| io_error("write", &temporary, source))?;
+    file.write_all(bytes)
+        .map_err(|source| io_error("write", &temporary, source))?;
     if durability == Durability::Synced {
-        file.sync_all().map_err(|source| io_error("fsync", &temporary, source))?;
+        file.sync_all()
+            .map_err(|source| io_error("fsync", &temporary, source))?;
     }
     fs::rename(&temporary, path).map_err(|source| io_error("rename", path, source))?;
     if durability == Durability::Synced {
@@ -160,15 +178,21 @@ pub fn write_bytes(path: &Path, bytes: &[u8], mode: u32, durability: Durability)
 /// [`Error::Io`].
 pub fn sync_dir_of(path: &Path) -> Result<(), Error> {
     let dir = path.parent().unwrap_or(Path::new("/"));
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| io_error("fsync", dir, source))
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|source| io_error("fsync", dir, source))
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, Error> {
     let file = File::open(path).map_err(|source| io_error("open", path, source))?;
     let mut bytes = Vec::with_capacity(4096);
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|source| io_error("read", path, source))?;
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|source| io_error("read", path, source))?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(Error::TooLong { path: path.to_owned() });
+        return Err(Error::TooLong {
+            path: path.to_owned(),
+        });
     }
     Ok(bytes)
 }
@@ -181,7 +205,11 @@ fn temporary(path: &Path) -> PathBuf {
 }
 
 fn io_error(call: &'static str, path: &Path, source: io::Error) -> Error {
-    Error::Io { call, path: path.to_owned(), source }
+    Error::Io {
+        call,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -214,8 +242,14 @@ mod tests {
         let path = dir.path().join("r.json");
         assert!(read_if_there::<Sample>(&path).unwrap().is_none());
         fs::write(&path, "{").unwrap();
-        assert!(matches!(read_if_there::<Sample>(&path), Err(Error::Parse { .. })));
-        assert_eq!(EngineError::from(read::<Sample>(&path).unwrap_err()).kind, ErrorKind::Internal);
+        assert!(matches!(
+            read_if_there::<Sample>(&path),
+            Err(Error::Parse { .. })
+        ));
+        assert_eq!(
+            EngineError::from(read::<Sample>(&path).unwrap_err()).kind,
+            ErrorKind::Internal
+        );
     }
 
     #[test]

@@ -29,14 +29,28 @@ pub fn attach(engine: &Engine, wanted: &str, streams: AttachStreams) -> Result<A
     let id = load::resolve(engine, wanted)?;
     let (config, state) = load::load(engine, &id)?;
     match state.status {
-        Status::Paused => return Err(refuse("container %s is paused, unpause the container before attach", &id)),
-        Status::Restarting => return Err(refuse("container %s is restarting, wait until the container is running", &id)),
+        Status::Paused => {
+            return Err(refuse(
+                "container %s is paused, unpause the container before attach",
+                &id,
+            ));
+        }
+        Status::Restarting => {
+            return Err(refuse(
+                "container %s is restarting, wait until the container is running",
+                &id,
+            ));
+        }
         status if !is_live(status) => return Err(channel::not_running(&id)),
         _ => {}
     }
     match channel::open(engine, &id, &Request::Attach(streams))? {
         Some((Reply::Failed(error), _)) => Err(error),
-        Some((_, stream)) => Ok(Attached { stream, tty: config.process.tty, id }),
+        Some((_, stream)) => Ok(Attached {
+            stream,
+            tty: config.process.tty,
+            id,
+        }),
         None => Err(channel::not_running(&id)),
     }
 }

@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use ketch_spec::mount::Mount;
 use serde_json::Map;
 
-use super::config::{self, ContainerConfig, EndpointConfig, ImageSource, LogConfig, NetworkConfig, NetworkMode, ProcessConfig};
+use super::config::{
+    self, ContainerConfig, EndpointConfig, ImageSource, LogConfig, NetworkConfig, NetworkMode,
+    ProcessConfig,
+};
 use super::control::AttachStreams;
 use super::load::{self, is_live};
 use super::request::NetworkRequest;
@@ -61,19 +64,46 @@ pub fn run_step(
     let StepRun { mut draft, .. } = step;
     // Two overlays over one writable layer are undefined: the builder's goes while the container's is there.
     draft.unmount()?;
-    let config = config(engine, &draft, step.process, step.network, step.extra_hosts, step.mounts, step.shm_size_bytes)?;
+    let config = config(
+        engine,
+        &draft,
+        step.process,
+        step.network,
+        step.extra_hosts,
+        step.mounts,
+        step.shm_size_bytes,
+    )?;
     let exit = run(engine, &config, output);
     draft.remount()?;
     Ok((exit?, draft))
 }
 
-fn run(engine: &Engine, config: &ContainerConfig, output: &mut dyn FnMut(StepOutput<'_>)) -> Result<ExitRecord> {
+fn run(
+    engine: &Engine,
+    config: &ContainerConfig,
+    output: &mut dyn FnMut(StepOutput<'_>),
+) -> Result<ExitRecord> {
     let lock = make(engine, config)?;
-    let attach = AttachStreams { stdin: false, stdout: true, stderr: true };
-    let started = start::start_owned(engine, config, lock, StartOptions { attach: Some(attach), size: None });
+    let attach = AttachStreams {
+        stdin: false,
+        stdout: true,
+        stderr: true,
+    };
+    let started = start::start_owned(
+        engine,
+        config,
+        lock,
+        StartOptions {
+            attach: Some(attach),
+            size: None,
+        },
+    );
     let exit = match started {
         Ok(Some(attached)) => follow(attached.stream, output),
-        Ok(None) => Err(Error::new(ErrorKind::Internal, "the build step has no output connection")),
+        Ok(None) => Err(Error::new(
+            ErrorKind::Internal,
+            "the build step has no output connection",
+        )),
         Err(error) => Err(error),
     };
     gone(engine, config)?;
@@ -83,10 +113,18 @@ fn run(engine: &Engine, config: &ContainerConfig, output: &mut dyn FnMut(StepOut
 /// Puts the container on disk and keeps its lock.
 fn make(engine: &Engine, config: &ContainerConfig) -> Result<OwnerLock> {
     let dir = engine.paths().container_dir(&config.id);
-    std::fs::create_dir(&dir)
-        .map_err(|error| Error::caused(ErrorKind::Internal, format!("mkdir {}", dir.display()), &error))?;
+    std::fs::create_dir(&dir).map_err(|error| {
+        Error::caused(
+            ErrorKind::Internal,
+            format!("mkdir {}", dir.display()),
+            &error,
+        )
+    })?;
     let Some(lock) = OwnerLock::take(&engine.paths().owner_lock(&config.id))? else {
-        return Err(Error::new(ErrorKind::Unavailable, "the build step's directory was swept; try again"));
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            "the build step's directory was swept; try again",
+        ));
     };
     if let Err(error) = create::write(engine, config) {
         let _ = remove::discard(engine, config);
@@ -97,7 +135,9 @@ fn make(engine: &Engine, config: &ContainerConfig) -> Result<OwnerLock> {
 
 /// Hands output on until the exit comes.
 fn follow(mut stream: UnixStream, output: &mut dyn FnMut(StepOutput<'_>)) -> Result<ExitRecord> {
-    let failed = |error: &io::Error| Error::caused(ErrorKind::Internal, "lost the build step's monitor", error);
+    let failed = |error: &io::Error| {
+        Error::caused(ErrorKind::Internal, "lost the build step's monitor", error)
+    };
     loop {
         match read_frame(&mut stream).map_err(|error| failed(&error))? {
             Some(Frame::Stdout(bytes)) => output(StepOutput::Stdout(&bytes)),
@@ -148,14 +188,26 @@ fn config(
         name: format!("build-{}", id.short()),
         id,
         created: Timestamp::now(),
-        image: ImageSource { reference: String::new(), id: None, layers: draft.parents().to_vec() },
+        image: ImageSource {
+            reference: String::new(),
+            id: None,
+            layers: draft.parents().to_vec(),
+        },
         process,
         hostname: String::new(),
         domainname: String::new(),
         labels: Default::default(),
         mounts,
-        network: NetworkConfig { mode, endpoints, extra_hosts, ..NetworkConfig::default() },
-        resources: config::Resources { shm_size_bytes, ..Default::default() },
+        network: NetworkConfig {
+            mode,
+            endpoints,
+            extra_hosts,
+            ..NetworkConfig::default()
+        },
+        resources: config::Resources {
+            shm_size_bytes,
+            ..Default::default()
+        },
         security: Default::default(),
         namespaces: Default::default(),
         restart: Default::default(),
@@ -164,15 +216,24 @@ fn config(
         stop_signal: None,
         stop_timeout_s: None,
         health: None,
-        log: LogConfig { driver: "none".into(), options: Default::default() },
+        log: LogConfig {
+            driver: "none".into(),
+            options: Default::default(),
+        },
         hidden: true,
         writable_dir: draft.upper().parent().map(ToOwned::to_owned),
         other: Map::new(),
     })
 }
 
-fn step_network(engine: &Engine, wanted: NetworkRequest) -> Result<(NetworkMode, Vec<EndpointConfig>)> {
-    let endpoint = |name: &str| EndpointConfig { network: name.into(), ..EndpointConfig::default() };
+fn step_network(
+    engine: &Engine,
+    wanted: NetworkRequest,
+) -> Result<(NetworkMode, Vec<EndpointConfig>)> {
+    let endpoint = |name: &str| EndpointConfig {
+        network: name.into(),
+        ..EndpointConfig::default()
+    };
     match wanted {
         NetworkRequest::Default => Ok((NetworkMode::Bridge, vec![endpoint("bridge")])),
         NetworkRequest::Host => Ok((NetworkMode::Host, Vec::new())),
@@ -184,6 +245,9 @@ fn step_network(engine: &Engine, wanted: NetworkRequest) -> Result<(NetworkMode,
             }
             Ok((NetworkMode::Bridge, endpoints))
         }
-        NetworkRequest::Container(name) => Ok((NetworkMode::Container(load::resolve(engine, &name)?), Vec::new())),
+        NetworkRequest::Container(name) => Ok((
+            NetworkMode::Container(load::resolve(engine, &name)?),
+            Vec::new(),
+        )),
     }
 }

@@ -54,7 +54,11 @@ pub(super) fn command(engine: &Engine, id: &Id, what: &Request) -> Result<Reply>
 ///
 /// # Errors
 /// As [`request`].
-pub(super) fn open(engine: &Engine, id: &Id, request: &Request) -> Result<Option<(Reply, UnixStream)>> {
+pub(super) fn open(
+    engine: &Engine,
+    id: &Id,
+    request: &Request,
+) -> Result<Option<(Reply, UnixStream)>> {
     let path = engine.paths().control_socket(id);
     let mut stream = match connect(&path) {
         Ok(stream) => stream,
@@ -66,10 +70,14 @@ pub(super) fn open(engine: &Engine, id: &Id, request: &Request) -> Result<Option
     if line.len() > MAX_REQUEST_BYTES {
         return Err(Error::new(ErrorKind::Invalid, "the request is too long"));
     }
-    match stream.write_all(&line).and_then(|()| read_line(&mut stream)) {
+    match stream
+        .write_all(&line)
+        .and_then(|()| read_line(&mut stream))
+    {
         Ok(None) => Ok(None),
         Ok(Some(line)) => {
-            let reply = serde_json::from_slice(&line).map_err(|error| failed("understand", id, &error))?;
+            let reply =
+                serde_json::from_slice(&line).map_err(|error| failed("understand", id, &error))?;
             Ok(Some((reply, stream)))
         }
         Err(error) if is_gone(&error) => Ok(None),
@@ -112,7 +120,11 @@ pub fn reach(engine: &Engine, id: &Id, what: &Request) -> Result<Reached> {
         {
             let (config, state) = load::load_record(engine, id)?;
             if !is_live(state.status) {
-                return Ok(Reached::Owned { lock, config: Box::new(config), state: Box::new(state) });
+                return Ok(Reached::Owned {
+                    lock,
+                    config: Box::new(config),
+                    state: Box::new(state),
+                });
             }
         }
         watch.wait(LOOK_AGAIN)?;
@@ -158,7 +170,10 @@ fn gone(error: crate::lock::Error, id: &Id) -> Error {
 
 /// "container x is not running".
 pub(super) fn not_running(id: &Id) -> Error {
-    Error::new(ErrorKind::Conflict, format!("container {id} is not running"))
+    Error::new(
+        ErrorKind::Conflict,
+        format!("container {id} is not running"),
+    )
 }
 
 /// Reads up to a newline, and not a byte further: what follows belongs to the connection's frames.
@@ -180,7 +195,10 @@ pub(super) fn read_line(stream: &mut UnixStream) -> io::Result<Option<Vec<u8>>> 
         stream.read_exact(&mut chunk[..take])?;
         line.extend_from_slice(&chunk[..take - usize::from(end.is_some())]);
         if line.len() > MAX_REPLY_BYTES {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the line is too long"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the line is too long",
+            ));
         }
         if end.is_some() {
             return Ok(Some(line));
@@ -213,5 +231,9 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 fn failed(what: &str, id: &Id, error: &(dyn std::error::Error + 'static)) -> Error {
-    Error::caused(ErrorKind::Internal, format!("cannot {what} the monitor of container {}", id.short()), error)
+    Error::caused(
+        ErrorKind::Internal,
+        format!("cannot {what} the monitor of container {}", id.short()),
+        error,
+    )
 }

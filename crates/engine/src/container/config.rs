@@ -336,6 +336,9 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { driver: "json-file".into(), options: BTreeMap::new() }
+        Self {
+            driver: "json-file".into(),
+            options: BTreeMap::new(),
+        }
     }
 }

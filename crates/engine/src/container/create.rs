@@ -37,9 +37,14 @@ pub struct Created {
 /// # Errors
 /// `NotFound` for an image that cannot be had, a network or a container that is not there; `Conflict` for a name in
 /// use; `Invalid` for a request that contradicts itself: in Docker's words.
-pub fn create(engine: &Engine, request: CreateRequest, observer: &dyn PullObserver) -> Result<Created> {
+pub fn create(
+    engine: &Engine,
+    request: CreateRequest,
+    observer: &dyn PullObserver,
+) -> Result<Created> {
     if let Some(name) = &request.name {
-        names::check(names::CONTAINER, name.strip_prefix('/').unwrap_or(name)).map_err(Error::from)?;
+        names::check(names::CONTAINER, name.strip_prefix('/').unwrap_or(name))
+            .map_err(Error::from)?;
     }
     let (image, _kept) = find_image(engine, &request, observer)?;
     let mut config = merged(engine, &request, &image)?;
@@ -54,7 +59,10 @@ pub fn create(engine: &Engine, request: CreateRequest, observer: &dyn PullObserv
         .with("name", &config.name)
         .with("image", &config.image.reference);
     let _ = event::publish(engine, &event);
-    Ok(Created { id: config.id, warnings })
+    Ok(Created {
+        id: config.id,
+        warnings,
+    })
 }
 
 /// The image, pulled if the policy says so, and the store's lock that keeps it until the container's records do.
@@ -66,7 +74,10 @@ fn find_image(
     let platform = request
         .platform
         .as_deref()
-        .map(|text| text.parse::<Platform>().map_err(|error| Error::new(ErrorKind::Invalid, error.to_string())))
+        .map(|text| {
+            text.parse::<Platform>()
+                .map_err(|error| Error::new(ErrorKind::Invalid, error.to_string()))
+        })
         .transpose()?;
     let mut pulled = false;
     loop {
@@ -74,13 +85,15 @@ fn find_image(
             pull(engine, request, platform.as_ref(), observer)?;
             pulled = true;
         }
-        let lock = engine
-            .store()
-            .lock_shared()
-            .map_err(|error| Error::caused(ErrorKind::Internal, "cannot lock the image store", &error))?;
+        let lock = engine.store().lock_shared().map_err(|error| {
+            Error::caused(ErrorKind::Internal, "cannot lock the image store", &error)
+        })?;
         match image::resolve_for(engine, &request.image, platform.as_ref()) {
             Ok(image) => return Ok((image, lock)),
-            Err(error) if error.kind == ErrorKind::NotFound && request.pull == PullPolicy::Missing && !pulled => {}
+            Err(error)
+                if error.kind == ErrorKind::NotFound
+                    && request.pull == PullPolicy::Missing
+                    && !pulled => {}
             Err(error) => return Err(error),
         }
         drop(lock);
@@ -95,8 +108,10 @@ fn pull(
     platform: Option<&Platform>,
     observer: &dyn PullObserver,
 ) -> Result<()> {
-    let reference: Reference =
-        request.image.parse().map_err(|_| Error::new(ErrorKind::Invalid, "invalid reference format"))?;
+    let reference: Reference = request
+        .image
+        .parse()
+        .map_err(|_| Error::new(ErrorKind::Invalid, "invalid reference format"))?;
     image::pull(engine, &reference, platform, observer)?;
     Ok(())
 }
@@ -139,7 +154,10 @@ fn merged(engine: &Engine, request: &CreateRequest, image: &Image) -> Result<Con
         restart: request.restart,
         auto_remove: request.auto_remove,
         init: request.init,
-        stop_signal: request.stop_signal.clone().or_else(|| defaults.stop_signal.clone()),
+        stop_signal: request
+            .stop_signal
+            .clone()
+            .or_else(|| defaults.stop_signal.clone()),
         stop_timeout_s: request.stop_timeout_s,
         health: merge::health(request.health.as_ref(), defaults),
         log: request.log.clone(),
@@ -150,14 +168,23 @@ fn merged(engine: &Engine, request: &CreateRequest, image: &Image) -> Result<Con
 }
 
 /// Resolves `--network`. Names of networks are kept as the network's own name.
-fn networks(engine: &Engine, request: &CreateRequest) -> Result<(NetworkMode, Vec<config::EndpointConfig>)> {
+fn networks(
+    engine: &Engine,
+    request: &CreateRequest,
+) -> Result<(NetworkMode, Vec<config::EndpointConfig>)> {
     let wanted = match &request.network {
         NetworkRequest::Host => return Ok((NetworkMode::Host, Vec::new())),
         NetworkRequest::None => return Ok((NetworkMode::None, Vec::new())),
         NetworkRequest::Container(other) => {
-            return Ok((NetworkMode::Container(load::resolve(engine, other)?), Vec::new()));
+            return Ok((
+                NetworkMode::Container(load::resolve(engine, other)?),
+                Vec::new(),
+            ));
         }
-        NetworkRequest::Default => vec![config::EndpointConfig { network: "bridge".into(), ..Default::default() }],
+        NetworkRequest::Default => vec![config::EndpointConfig {
+            network: "bridge".into(),
+            ..Default::default()
+        }],
         NetworkRequest::Networks(list) => list.clone(),
     };
     let mut endpoints: Vec<config::EndpointConfig> = Vec::new();
@@ -175,7 +202,10 @@ fn networks(engine: &Engine, request: &CreateRequest) -> Result<(NetworkMode, Ve
             _ => {}
         }
         endpoint.network = found.name;
-        if endpoints.iter().any(|other| other.network == endpoint.network) {
+        if endpoints
+            .iter()
+            .any(|other| other.network == endpoint.network)
+        {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 format!("network {:?} is specified multiple times", endpoint.network),
@@ -184,7 +214,9 @@ fn networks(engine: &Engine, request: &CreateRequest) -> Result<(NetworkMode, Ve
         endpoints.push(endpoint);
     }
     if let Some(first) = endpoints.first_mut() {
-        first.aliases.extend(request.network_aliases.iter().cloned());
+        first
+            .aliases
+            .extend(request.network_aliases.iter().cloned());
         if first.network == "bridge" && !first.aliases.is_empty() {
             return Err(Error::new(
                 ErrorKind::Invalid,
@@ -204,7 +236,12 @@ fn inherited_mounts(engine: &Engine, from: &[String]) -> Result<Vec<Mount>> {
             "" => None,
             "ro" => Some(true),
             "rw" => Some(false),
-            _ => return Err(Error::new(ErrorKind::Invalid, format!("invalid mode: {mode}"))),
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Invalid,
+                    format!("invalid mode: {mode}"),
+                ));
+            }
         };
         let (other, _) = load::load(engine, &load::resolve(engine, name)?)?;
         for mut mount in other.mounts {
@@ -234,7 +271,13 @@ fn make_dir(engine: &Engine, config: &mut ContainerConfig) -> Result<OwnerLock> 
         fs::DirBuilder::new()
             .mode(0o700)
             .create(&dir)
-            .map_err(|error| Error::caused(ErrorKind::Internal, format!("mkdir {}", dir.display()), &error))?;
+            .map_err(|error| {
+                Error::caused(
+                    ErrorKind::Internal,
+                    format!("mkdir {}", dir.display()),
+                    &error,
+                )
+            })?;
         if let Ok(Some(lock)) = OwnerLock::take(&engine.paths().owner_lock(&config.id)) {
             return Ok(lock);
         }
@@ -247,13 +290,19 @@ fn fill(engine: &Engine, request: &CreateRequest, config: &mut ContainerConfig) 
     match &request.name {
         Some(name) => {
             let name = name.strip_prefix('/').unwrap_or(name);
-            names::claim(engine, names::CONTAINER, name, &config.id, exists).map_err(|error| name_error(error, name))?;
+            names::claim(engine, names::CONTAINER, name, &config.id, exists)
+                .map_err(|error| name_error(error, name))?;
             name.clone_into(&mut config.name);
         }
         None => config.name = names::claim_random(engine, names::CONTAINER, &config.id, exists)?,
     }
     for mount in &mut config.mounts {
-        if let MountSource::Volume { name: name @ None, anonymous, .. } = &mut mount.source {
+        if let MountSource::Volume {
+            name: name @ None,
+            anonymous,
+            ..
+        } = &mut mount.source
+        {
             *name = Some(names::draw_id()?.to_string());
             *anonymous = true;
         }
@@ -273,7 +322,13 @@ pub(super) fn write(engine: &Engine, config: &ContainerConfig) -> Result<()> {
     fs::DirBuilder::new()
         .mode(0o700)
         .create(&log)
-        .map_err(|error| Error::caused(ErrorKind::Internal, format!("mkdir {}", log.display()), &error))?;
+        .map_err(|error| {
+            Error::caused(
+                ErrorKind::Internal,
+                format!("mkdir {}", log.display()),
+                &error,
+            )
+        })?;
     // Commit point: the container exists.
     load::write_state(engine, config, &ContainerState::created())?;
     if config.durability() == record::Durability::Synced {
@@ -284,13 +339,29 @@ pub(super) fn write(engine: &Engine, config: &ContainerConfig) -> Result<()> {
 
 /// Makes a mount's volume if it is missing, and becomes its user.
 fn take_volume(engine: &Engine, config: &ContainerConfig, mount: &Mount) -> Result<()> {
-    let MountSource::Volume { name: Some(name), anonymous, labels, .. } = &mount.source else { return Ok(()) };
+    let MountSource::Volume {
+        name: Some(name),
+        anonymous,
+        labels,
+        ..
+    } = &mount.source
+    else {
+        return Ok(());
+    };
     loop {
         let mut labels = labels.clone();
         if *anonymous {
             labels.insert(volume::ANONYMOUS_LABEL.to_owned(), String::new());
         }
-        volume::create_for(engine, VolumeRequest { name: Some(name.clone()), labels, ..Default::default() }, *anonymous)?;
+        volume::create_for(
+            engine,
+            VolumeRequest {
+                name: Some(name.clone()),
+                labels,
+                ..Default::default()
+            },
+            *anonymous,
+        )?;
         match volume::attach_user(engine, name, &config.id) {
             // Somebody removed it between the two.
             Err(error) if error.kind == ErrorKind::NotFound => {}

@@ -27,7 +27,11 @@ fn open_protected(path: &Path) -> Result<OwnedFd, ketch_sys::Error> {
     let failed = |errno| ketch_sys::Error::on("open_tree", path, errno);
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let mount = rustix::mount::open_tree(CWD, path, flags).map_err(failed)?;
-    let read_only = Attributes { set: READ_ONLY, propagation: PRIVATE, ..Attributes::default() };
+    let read_only = Attributes {
+        set: READ_ONLY,
+        propagation: PRIVATE,
+        ..Attributes::default()
+    };
     set_attributes(&mount, &read_only)?;
     Ok(mount)
 }
@@ -46,8 +50,15 @@ mod tests {
         std::fs::copy("/bin/true", &path).unwrap();
         let program = open(&path).unwrap();
         let through = format!("/proc/self/fd/{}", program.as_raw_fd());
-        let error = std::fs::OpenOptions::new().write(true).open(&through).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::ROFS.raw_os_error()), "{error}");
+        let error = std::fs::OpenOptions::new()
+            .write(true)
+            .open(&through)
+            .unwrap_err();
+        assert_eq!(
+            error.raw_os_error(),
+            Some(rustix::io::Errno::ROFS.raw_os_error()),
+            "{error}"
+        );
         let ran = std::process::Command::new(&through).status();
         assert!(ran.unwrap().success());
         // The file itself is as it was.

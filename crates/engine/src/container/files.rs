@@ -46,24 +46,46 @@ pub fn write(engine: &Engine, config: &ContainerConfig, addresses: &Addresses) -
         NetworkMode::Host => read_host("/etc/hosts"),
         _ => String::new(),
     };
-    put(&paths.hosts(&config.id), &hosts(config, addresses, &host_hosts)?)?;
-    put(&paths.hostname(&config.id), &format!("{}\n", full_hostname(config)))?;
-    put(&paths.resolv_conf(&config.id), &resolv_conf(config, addresses, &host_resolv_conf(&config.network.mode)))
+    put(
+        &paths.hosts(&config.id),
+        &hosts(config, addresses, &host_hosts)?,
+    )?;
+    put(
+        &paths.hostname(&config.id),
+        &format!("{}\n", full_hostname(config)),
+    )?;
+    put(
+        &paths.resolv_conf(&config.id),
+        &resolv_conf(config, addresses, &host_resolv_conf(&config.network.mode)),
+    )
 }
 
 /// The resolvers that names outside of user networks are asked of: the container's `--dns`, else the host's.
 pub fn upstream_resolvers(config: &ContainerConfig) -> Vec<IpAddr> {
-    let own: Vec<IpAddr> = config.network.dns.iter().filter_map(|text| text.parse().ok()).collect();
+    let own: Vec<IpAddr> = config
+        .network
+        .dns
+        .iter()
+        .filter_map(|text| text.parse().ok())
+        .collect();
     if !own.is_empty() {
         return own;
     }
     // The answers are fetched from the host's network namespace, where its local resolvers work.
-    parse(&read_host("/etc/resolv.conf")).servers.iter().filter_map(|text| text.parse().ok()).collect()
+    parse(&read_host("/etc/resolv.conf"))
+        .servers
+        .iter()
+        .filter_map(|text| text.parse().ok())
+        .collect()
 }
 
 fn full_hostname(config: &ContainerConfig) -> String {
     let name = hostname(config);
-    if config.domainname.is_empty() { name } else { format!("{name}.{}", config.domainname) }
+    if config.domainname.is_empty() {
+        name
+    } else {
+        format!("{name}.{}", config.domainname)
+    }
 }
 
 fn hosts(config: &ContainerConfig, addresses: &Addresses, host_hosts: &str) -> Result<String> {
@@ -81,14 +103,21 @@ fn hosts(config: &ContainerConfig, addresses: &Addresses, host_hosts: &str) -> R
             ExtraHost::Gateway => match addresses.host_gateway {
                 Some(gateway) => text.push_str(&format!("{gateway}\t{name}\n")),
                 None => {
-                    return Err(Error::new(ErrorKind::Invalid, "unable to derive the IP value for host-gateway"));
+                    return Err(Error::new(
+                        ErrorKind::Invalid,
+                        "unable to derive the IP value for host-gateway",
+                    ));
                 }
             },
         }
     }
     let name = hostname(config);
     for address in &addresses.own {
-        let names = if config.domainname.is_empty() { name.clone() } else { format!("{} {name}", full_hostname(config)) };
+        let names = if config.domainname.is_empty() {
+            name.clone()
+        } else {
+            format!("{} {name}", full_hostname(config))
+        };
         text.push_str(&format!("{address}\t{names}\n"));
     }
     Ok(text)
@@ -120,7 +149,10 @@ fn parse_extra_host(entry: &str) -> Result<(&str, ExtraHost)> {
     if address == "host-gateway" {
         return Ok((name, ExtraHost::Gateway));
     }
-    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    let bare = address
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(address);
     match bare.parse() {
         Ok(address) => Ok((name, ExtraHost::Address(address))),
         Err(_) => Err(bad(format!("invalid IP address in add-host: {address:?}"))),
@@ -138,7 +170,11 @@ struct Resolv {
 fn parse(text: &str) -> Resolv {
     let mut found = Resolv::default();
     for line in text.lines() {
-        let mut words = line.split(['#', ';']).next().unwrap_or_default().split_whitespace();
+        let mut words = line
+            .split(['#', ';'])
+            .next()
+            .unwrap_or_default()
+            .split_whitespace();
         match words.next() {
             Some("nameserver") => found.servers.extend(words.next().map(str::to_owned)),
             // As resolv.conf(5): the last such line counts.
@@ -153,13 +189,19 @@ fn parse(text: &str) -> Resolv {
 fn resolv_conf(config: &ContainerConfig, addresses: &Addresses, host: &str) -> String {
     let network = &config.network;
     let mut conf = parse(host);
-    let untouched = network.dns.is_empty() && network.dns_search.is_empty() && network.dns_options.is_empty();
+    let untouched =
+        network.dns.is_empty() && network.dns_search.is_empty() && network.dns_options.is_empty();
     if network.mode == NetworkMode::Host && untouched {
         return host.to_owned();
     }
     if !network.dns_search.is_empty() {
         // `--dns-search=.` means none.
-        conf.search = network.dns_search.iter().filter(|domain| *domain != ".").cloned().collect();
+        conf.search = network
+            .dns_search
+            .iter()
+            .filter(|domain| *domain != ".")
+            .cloned()
+            .collect();
     }
     if !network.dns_options.is_empty() {
         conf.options.clone_from(&network.dns_options);
@@ -174,7 +216,11 @@ fn resolv_conf(config: &ContainerConfig, addresses: &Addresses, host: &str) -> S
     }
     if addresses.user_network {
         conf.servers = vec![RESOLVER.to_string()];
-        if !conf.options.iter().any(|option| option.starts_with("ndots:")) {
+        if !conf
+            .options
+            .iter()
+            .any(|option| option.starts_with("ndots:"))
+        {
             conf.options.push("ndots:0".to_owned());
         }
     }
@@ -219,7 +265,10 @@ fn read_host(path: &str) -> String {
     use std::io::Read;
     let mut text = String::new();
     if let Ok(file) = fs::File::open(path)
-        && file.take(MAX_HOST_FILE_BYTES).read_to_string(&mut text).is_ok()
+        && file
+            .take(MAX_HOST_FILE_BYTES)
+            .read_to_string(&mut text)
+            .is_ok()
     {
         return text;
     }
@@ -228,7 +277,11 @@ fn read_host(path: &str) -> String {
 
 fn put(path: &Path, text: &str) -> Result<()> {
     let failed = |call: &str, error: &std::io::Error| {
-        Error::caused(ErrorKind::Internal, format!("{call} {}", path.display()), error)
+        Error::caused(
+            ErrorKind::Internal,
+            format!("{call} {}", path.display()),
+            error,
+        )
     };
     let mut file = fs::OpenOptions::new()
         .write(true)
@@ -236,8 +289,10 @@ fn put(path: &Path, text: &str) -> Result<()> {
         .truncate(true)
         .open(path)
         .map_err(|error| failed("open", &error))?;
-    file.write_all(text.as_bytes()).map_err(|error| failed("write", &error))?;
-    file.set_permissions(fs::Permissions::from_mode(0o644)).map_err(|error| failed("chmod", &error))
+    file.write_all(text.as_bytes())
+        .map_err(|error| failed("write", &error))?;
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+        .map_err(|error| failed("chmod", &error))
 }
 
 #[cfg(test)]
@@ -253,17 +308,30 @@ mod tests {
         let text = resolv_conf(&config(), &Addresses::default(), HOST);
         assert_eq!(
             text.lines().skip(1).collect::<Vec<_>>(),
-            ["nameserver 10.0.0.1", "search a.example b.example", "options timeout:1"]
+            [
+                "nameserver 10.0.0.1",
+                "search a.example b.example",
+                "options timeout:1"
+            ]
         );
         let text = resolv_conf(&config(), &Addresses::default(), "nameserver 127.0.0.1\n");
-        assert!(text.contains("nameserver 8.8.8.8\nnameserver 8.8.4.4\n"), "{text}");
+        assert!(
+            text.contains("nameserver 8.8.8.8\nnameserver 8.8.4.4\n"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_user_network_asks_us() {
-        let addresses = Addresses { user_network: true, ..Addresses::default() };
+        let addresses = Addresses {
+            user_network: true,
+            ..Addresses::default()
+        };
         let text = resolv_conf(&config(), &addresses, HOST);
-        assert!(text.contains("nameserver 127.0.0.11\n") && !text.contains("10.0.0.1"), "{text}");
+        assert!(
+            text.contains("nameserver 127.0.0.11\n") && !text.contains("10.0.0.1"),
+            "{text}"
+        );
         assert!(text.contains("options timeout:1 ndots:0\n"), "{text}");
     }
 
@@ -274,7 +342,10 @@ mod tests {
         config.network.dns_search = vec![".".into()];
         config.network.dns_options = vec!["ndots:3".into()];
         let text = resolv_conf(&config, &Addresses::default(), HOST);
-        assert_eq!(text.lines().skip(1).collect::<Vec<_>>(), ["nameserver 127.0.0.1", "options ndots:3"]);
+        assert_eq!(
+            text.lines().skip(1).collect::<Vec<_>>(),
+            ["nameserver 127.0.0.1", "options ndots:3"]
+        );
         assert_eq!(upstream_resolvers(&config), [IpAddr::from([127, 0, 0, 1])]);
         config.network = Default::default();
         config.network.mode = NetworkMode::Host;
@@ -286,17 +357,32 @@ mod tests {
         let mut config = config();
         config.hostname = "web".into();
         config.domainname = "example".into();
-        config.network.extra_hosts = vec!["db:10.1.1.1".into(), "six=[2001:db8::1]".into(), "up:host-gateway".into()];
-        let addresses =
-            Addresses { own: vec![[172, 17, 0, 2].into()], host_gateway: Some([172, 17, 0, 1].into()), user_network: false };
+        config.network.extra_hosts = vec![
+            "db:10.1.1.1".into(),
+            "six=[2001:db8::1]".into(),
+            "up:host-gateway".into(),
+        ];
+        let addresses = Addresses {
+            own: vec![[172, 17, 0, 2].into()],
+            host_gateway: Some([172, 17, 0, 1].into()),
+            user_network: false,
+        };
         let text = hosts(&config, &addresses, "").unwrap();
         assert!(text.starts_with("127.0.0.1\tlocalhost\n"));
         assert!(
-            text.ends_with("10.1.1.1\tdb\n2001:db8::1\tsix\n172.17.0.1\tup\n172.17.0.2\tweb.example web\n"),
+            text.ends_with(
+                "10.1.1.1\tdb\n2001:db8::1\tsix\n172.17.0.1\tup\n172.17.0.2\tweb.example web\n"
+            ),
             "{text}"
         );
         assert!(hosts(&config, &Addresses::default(), "").is_err());
-        assert_eq!(check_extra_host("x").unwrap_err().message, "bad format for add-host: \"x\"");
-        assert_eq!(check_extra_host("x:y").unwrap_err().message, "invalid IP address in add-host: \"y\"");
+        assert_eq!(
+            check_extra_host("x").unwrap_err().message,
+            "bad format for add-host: \"x\""
+        );
+        assert_eq!(
+            check_extra_host("x:y").unwrap_err().message,
+            "invalid IP address in add-host: \"y\""
+        );
     }
 }

@@ -13,19 +13,27 @@ use crate::{Engine, Error, ErrorKind, Result};
 pub fn kill(engine: &Engine, wanted: &str, signal: i32) -> Result<()> {
     let id = load::resolve(engine, wanted)?;
     let refuse = || {
-        Error::new(ErrorKind::Conflict, format!("cannot kill container: {wanted}: container {id} is not running"))
+        Error::new(
+            ErrorKind::Conflict,
+            format!("cannot kill container: {wanted}: container {id} is not running"),
+        )
     };
     let (config, state) = load::load(engine, &id)?;
     if !is_live(state.status) {
         return Err(refuse());
     }
     match channel::command(engine, &id, &Request::Kill { signal }) {
-        Err(error) if error.kind == ErrorKind::Conflict && error.message == channel::not_running(&id).message => {
+        Err(error)
+            if error.kind == ErrorKind::Conflict
+                && error.message == channel::not_running(&id).message =>
+        {
             return Err(refuse());
         }
         other => other?,
     };
-    let event = Event::now("container", "kill", id.as_str()).with("name", &config.name).with("signal", signal.to_string());
+    let event = Event::now("container", "kill", id.as_str())
+        .with("name", &config.name)
+        .with("signal", signal.to_string());
     let _ = event::publish(engine, &event);
     Ok(())
 }

@@ -77,7 +77,10 @@ pub fn load(engine: &Engine, id: &Id) -> Result<(ContainerConfig, ContainerState
             return Ok((config, state));
         }
     }
-    Err(Error::new(ErrorKind::Unavailable, format!("the state of container {} changes too quickly", id.short())))
+    Err(Error::new(
+        ErrorKind::Unavailable,
+        format!("the state of container {} changes too quickly", id.short()),
+    ))
 }
 
 /// Config and state as the files say, without asking who holds the lock: for whoever holds it.
@@ -87,8 +90,16 @@ pub fn load(engine: &Engine, id: &Id) -> Result<(ContainerConfig, ContainerState
 pub fn load_record(engine: &Engine, id: &Id) -> Result<(ContainerConfig, ContainerState)> {
     let state: ContainerState = read(&engine.paths().container_state(id), id)?;
     let config: ContainerConfig = read(&engine.paths().container_config(id), id)?;
-    record::check_version(&engine.paths().container_state(id), state.version, state::VERSION)?;
-    record::check_version(&engine.paths().container_config(id), config.version, config::VERSION)?;
+    record::check_version(
+        &engine.paths().container_state(id),
+        state.version,
+        state::VERSION,
+    )?;
+    record::check_version(
+        &engine.paths().container_config(id),
+        config.version,
+        config::VERSION,
+    )?;
     Ok((config, state))
 }
 
@@ -102,11 +113,20 @@ pub fn list(engine: &Engine) -> Result<Vec<Container>> {
         match load(engine, &id) {
             Ok((config, state)) if !config.hidden => containers.push(Container { config, state }),
             Ok((config, state)) => recover::forget_hidden(engine, &config, &state)?,
-            Err(error) if error.kind == ErrorKind::NotFound => remove::sweep_unfinished(engine, &id)?,
-            Err(error) => return Err(error.context(format!("cannot read container {}", id.short()))),
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                remove::sweep_unfinished(engine, &id)?
+            }
+            Err(error) => {
+                return Err(error.context(format!("cannot read container {}", id.short())));
+            }
         }
     }
-    containers.sort_by(|a, b| b.config.created.cmp(&a.config.created).then_with(|| a.config.id.cmp(&b.config.id)));
+    containers.sort_by(|a, b| {
+        b.config
+            .created
+            .cmp(&a.config.created)
+            .then_with(|| a.config.id.cmp(&b.config.id))
+    });
     Ok(containers)
 }
 
@@ -119,7 +139,9 @@ pub fn ids(engine: &Engine) -> Result<Vec<Id>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(&dir).map_err(|error| io_error("read", &dir, &error))? {
         let entry = entry.map_err(|error| io_error("read", &dir, &error))?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
         match name.parse::<Id>() {
             Ok(id) => found.push(id),
             Err(_) => remove::finish(engine, &name)?,
@@ -140,15 +162,26 @@ pub fn exists(engine: &Engine, id: &Id) -> bool {
 
 /// Whether a container in this state has a monitor.
 pub fn is_live(status: Status) -> bool {
-    matches!(status, Status::Running | Status::Paused | Status::Restarting)
+    matches!(
+        status,
+        Status::Running | Status::Paused | Status::Restarting
+    )
 }
 
 /// Replaces the state record. Only for whoever holds the owner lock.
 ///
 /// # Errors
 /// Input and output; the old record then still stands.
-pub fn write_state(engine: &Engine, config: &ContainerConfig, state: &ContainerState) -> Result<()> {
-    Ok(record::write(&engine.paths().container_state(&config.id), state, config.durability())?)
+pub fn write_state(
+    engine: &Engine,
+    config: &ContainerConfig,
+    state: &ContainerState,
+) -> Result<()> {
+    Ok(record::write(
+        &engine.paths().container_state(&config.id),
+        state,
+        config.durability(),
+    )?)
 }
 
 /// Replaces the config record. Only for whoever holds the owner lock.
@@ -156,13 +189,21 @@ pub fn write_state(engine: &Engine, config: &ContainerConfig, state: &ContainerS
 /// # Errors
 /// Input and output; the old record then still stands.
 pub fn write_config(engine: &Engine, config: &ContainerConfig) -> Result<()> {
-    Ok(record::write(&engine.paths().container_config(&config.id), config, config.durability())?)
+    Ok(record::write(
+        &engine.paths().container_config(&config.id),
+        config,
+        config.durability(),
+    )?)
 }
 
 impl ContainerConfig {
     /// Whether this container's records must outlive a power cut: not those of `--rm` and of build steps.
     pub fn durability(&self) -> Durability {
-        if self.auto_remove || self.hidden { Durability::Volatile } else { Durability::Synced }
+        if self.auto_remove || self.hidden {
+            Durability::Volatile
+        } else {
+            Durability::Synced
+        }
     }
 }
 
@@ -175,13 +216,16 @@ fn by_prefix(engine: &Engine, wanted: &str) -> Result<Id> {
     if wanted.is_empty() || !wanted.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(not_found(wanted));
     }
-    let mut found = ids(engine)?.into_iter().filter(|id| id.as_str().starts_with(wanted) && exists(engine, id));
+    let mut found = ids(engine)?
+        .into_iter()
+        .filter(|id| id.as_str().starts_with(wanted) && exists(engine, id));
     match (found.next(), found.next()) {
         (Some(id), None) => Ok(id),
         (None, _) => Err(not_found(wanted)),
-        (Some(_), Some(_)) => {
-            Err(Error::new(ErrorKind::Invalid, format!("multiple IDs found with provided prefix: {wanted}")))
-        }
+        (Some(_), Some(_)) => Err(Error::new(
+            ErrorKind::Invalid,
+            format!("multiple IDs found with provided prefix: {wanted}"),
+        )),
     }
 }
 
@@ -194,5 +238,9 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path, id: &Id) -> Result<T> {
 }
 
 fn io_error(call: &str, path: &Path, error: &io::Error) -> Error {
-    Error::caused(ErrorKind::Internal, format!("{call} {}", path.display()), error)
+    Error::caused(
+        ErrorKind::Internal,
+        format!("{call} {}", path.display()),
+        error,
+    )
 }

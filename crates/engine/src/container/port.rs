@@ -19,7 +19,10 @@ pub fn port(engine: &Engine, wanted: &str) -> Result<Vec<(Port, SocketAddr)>> {
         .iter()
         .filter_map(|mapping| {
             let address = mapping.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-            Some((mapping.container, SocketAddr::new(address, mapping.host_port?)))
+            Some((
+                mapping.container,
+                SocketAddr::new(address, mapping.host_port?),
+            ))
         })
         .collect();
     all.sort();

@@ -48,7 +48,11 @@ pub fn recover(engine: &Engine, id: &Id, lock: OwnerLock) -> Result<()> {
 ///
 /// # Errors
 /// Input and output.
-pub(super) fn forget_hidden(engine: &Engine, config: &ContainerConfig, state: &ContainerState) -> Result<()> {
+pub(super) fn forget_hidden(
+    engine: &Engine,
+    config: &ContainerConfig,
+    state: &ContainerState,
+) -> Result<()> {
     if load::is_live(state.status) {
         return Ok(());
     }

@@ -37,7 +37,10 @@ pub fn remove(engine: &Engine, wanted: &str, options: RemoveOptions) -> Result<(
     if is_live(state.status) && !options.force {
         return Err(refuse(&config, state.status));
     }
-    let request = Request::Remove { force: options.force, volumes: options.volumes };
+    let request = Request::Remove {
+        force: options.force,
+        volumes: options.volumes,
+    };
     match channel::reach(engine, &id, &request)? {
         Reached::Answered(Reply::Failed(error)) => Err(error),
         Reached::Answered(_) => Ok(()),
@@ -51,14 +54,21 @@ pub fn remove(engine: &Engine, wanted: &str, options: RemoveOptions) -> Result<(
 }
 
 fn refuse(config: &ContainerConfig, status: Status) -> Error {
-    let what = if status == Status::Paused { "paused" } else { "running" };
+    let what = if status == Status::Paused {
+        "paused"
+    } else {
+        "running"
+    };
     let hint = match status {
         Status::Paused => "unpause and then stop the container before removal or force remove",
         _ => "stop the container before removal or force remove",
     };
     Error::new(
         ErrorKind::Conflict,
-        format!("cannot remove container {:?}: container is {what}: {hint}", format!("/{}", config.name)),
+        format!(
+            "cannot remove container {:?}: container is {what}: {hint}",
+            format!("/{}", config.name)
+        ),
     )
 }
 
@@ -85,15 +95,23 @@ pub fn commit(engine: &Engine, config: &ContainerConfig, volumes: bool) -> Resul
 
 /// Finishes the removal whose directory is `name`, unless somebody alive is at it. Other names are left alone.
 pub(super) fn finish(engine: &Engine, name: &str) -> Result<()> {
-    let (text, volumes) = match (name.strip_prefix(REMOVING_WITH_VOLUMES), name.strip_prefix(REMOVING)) {
+    let (text, volumes) = match (
+        name.strip_prefix(REMOVING_WITH_VOLUMES),
+        name.strip_prefix(REMOVING),
+    ) {
         (Some(text), _) => (text, true),
         (None, Some(text)) => (text, false),
         (None, None) => return Ok(()),
     };
-    let Ok(id) = text.parse::<Id>() else { return Ok(()) };
+    let Ok(id) = text.parse::<Id>() else {
+        return Ok(());
+    };
     let aside = engine.paths().container_removing(&id, volumes);
-    let Ok(Some(_lock)) = OwnerLock::take(&aside.join("owner.lock")) else { return Ok(()) };
-    let config = record::read_if_there::<ContainerConfig>(&aside.join("config.json")).unwrap_or_default();
+    let Ok(Some(_lock)) = OwnerLock::take(&aside.join("owner.lock")) else {
+        return Ok(());
+    };
+    let config =
+        record::read_if_there::<ContainerConfig>(&aside.join("config.json")).unwrap_or_default();
     finish_dir(engine, &aside, config.as_ref(), volumes)
 }
 
@@ -101,13 +119,16 @@ pub(super) fn finish(engine: &Engine, name: &str) -> Result<()> {
 pub(super) fn sweep_unfinished(engine: &Engine, id: &Id) -> Result<()> {
     let place = engine.paths().container_dir(id);
     // A missing directory must not be made again by the lock's file: `take` never makes directories.
-    let Ok(Some(_lock)) = OwnerLock::take(&engine.paths().owner_lock(id)) else { return Ok(()) };
+    let Ok(Some(_lock)) = OwnerLock::take(&engine.paths().owner_lock(id)) else {
+        return Ok(());
+    };
     if load::exists(engine, id) {
         return Ok(());
     }
     let aside = engine.paths().container_removing(id, true);
     fs::rename(&place, &aside).map_err(|error| io_error("rename", &place, &error))?;
-    let config = record::read_if_there::<ContainerConfig>(&aside.join("config.json")).unwrap_or_default();
+    let config =
+        record::read_if_there::<ContainerConfig>(&aside.join("config.json")).unwrap_or_default();
     finish_dir(engine, &aside, config.as_ref(), true)
 }
 
@@ -120,11 +141,23 @@ pub(super) fn discard(engine: &Engine, config: &ContainerConfig) -> Result<()> {
 }
 
 /// What comes after the commit point, in an order that can be repeated: the config goes last with the files.
-fn finish_dir(engine: &Engine, aside: &Path, config: Option<&ContainerConfig>, volumes: bool) -> Result<()> {
+fn finish_dir(
+    engine: &Engine,
+    aside: &Path,
+    config: Option<&ContainerConfig>,
+    volumes: bool,
+) -> Result<()> {
     if let Some(config) = config {
         names::release(engine, names::CONTAINER, &config.name, &config.id)?;
         for mount in &config.mounts {
-            let MountSource::Volume { name: Some(name), anonymous, .. } = &mount.source else { continue };
+            let MountSource::Volume {
+                name: Some(name),
+                anonymous,
+                ..
+            } = &mount.source
+            else {
+                continue;
+            };
             volume::detach_user(engine, name, &config.id)?;
             if *anonymous && volumes {
                 match volume::remove(engine, name, true) {
@@ -135,10 +168,19 @@ fn finish_dir(engine: &Engine, aside: &Path, config: Option<&ContainerConfig>, v
             }
         }
     }
-    ketch_sys::fs::remove_tree(aside)
-        .map_err(|error| Error::caused(ErrorKind::Internal, "cannot remove the container's files", &error))
+    ketch_sys::fs::remove_tree(aside).map_err(|error| {
+        Error::caused(
+            ErrorKind::Internal,
+            "cannot remove the container's files",
+            &error,
+        )
+    })
 }
 
 fn io_error(call: &str, path: &Path, error: &std::io::Error) -> Error {
-    Error::caused(ErrorKind::Internal, format!("{call} {}", path.display()), error)
+    Error::caused(
+        ErrorKind::Internal,
+        format!("{call} {}", path.display()),
+        error,
+    )
 }

@@ -6,9 +6,7 @@ use ketch_spec::image::HealthCheck;
 use ketch_spec::mount::Mount;
 use ketch_spec::port::{Port, PortMapping};
 
-use super::config::{
-    EndpointConfig, LogConfig, Namespaces, Resources, RestartPolicy, Security,
-};
+use super::config::{EndpointConfig, LogConfig, Namespaces, Resources, RestartPolicy, Security};
 
 /// When to pull an image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

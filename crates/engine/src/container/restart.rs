@@ -1,8 +1,8 @@
 //! `restart`: stop, if it runs, and start.
 
+use super::load;
 use super::start::{self, StartOptions};
 use super::stop::{self, StopOptions};
-use super::load;
 use crate::event::{self, Event};
 use crate::{Engine, ErrorKind, Result};
 
@@ -18,6 +18,9 @@ pub fn restart(engine: &Engine, wanted: &str, options: StopOptions) -> Result<()
         other => other?,
     }
     start::start(engine, id.as_str(), StartOptions::default())?;
-    let _ = event::publish(engine, &Event::now("container", "restart", id.as_str()).with("name", &config.name));
+    let _ = event::publish(
+        engine,
+        &Event::now("container", "restart", id.as_str()).with("name", &config.name),
+    );
     Ok(())
 }

@@ -19,7 +19,15 @@ pub fn mount(engine: &Engine, config: &ContainerConfig) -> Result<OwnedFd> {
     let (upper, work) = dirs(engine, config);
     let volatile = config.durability() == Durability::Volatile;
     renew_work(&work)?;
-    mount::mount(engine, &config.image.layers, Some(Writable { upper: &upper, work: &work, volatile }))
+    mount::mount(
+        engine,
+        &config.image.layers,
+        Some(Writable {
+            upper: &upper,
+            work: &work,
+            volatile,
+        }),
+    )
 }
 
 /// Makes the directories of the writable layer.
@@ -29,8 +37,13 @@ pub fn mount(engine: &Engine, config: &ContainerConfig) -> Result<OwnedFd> {
 pub(super) fn make_dirs(engine: &Engine, config: &ContainerConfig) -> Result<()> {
     let (upper, work) = dirs(engine, config);
     // The upper directory's own mode is what the container's `/` has.
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(&upper).map_err(|error| io_error("mkdir", &upper, &error))?;
-    fs::set_permissions(&upper, fs::Permissions::from_mode(0o755)).map_err(|error| io_error("chmod", &upper, &error))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(&upper)
+        .map_err(|error| io_error("mkdir", &upper, &error))?;
+    fs::set_permissions(&upper, fs::Permissions::from_mode(0o755))
+        .map_err(|error| io_error("chmod", &upper, &error))?;
     make_work(&work)
 }
 
@@ -38,7 +51,10 @@ pub(super) fn make_dirs(engine: &Engine, config: &ContainerConfig) -> Result<()>
 pub(super) fn dirs(engine: &Engine, config: &ContainerConfig) -> (PathBuf, PathBuf) {
     match &config.writable_dir {
         Some(dir) => (dir.join("upper"), dir.join("work")),
-        None => (engine.paths().writable_upper(&config.id), engine.paths().writable_work(&config.id)),
+        None => (
+            engine.paths().writable_upper(&config.id),
+            engine.paths().writable_work(&config.id),
+        ),
     }
 }
 
@@ -48,15 +64,28 @@ fn renew_work(work: &Path) -> Result<()> {
     if !work.join("work/incompat").exists() {
         return Ok(());
     }
-    ketch_sys::fs::remove_tree(work)
-        .map_err(|error| Error::caused(ErrorKind::Internal, "cannot renew the overlay's work directory", &error))?;
+    ketch_sys::fs::remove_tree(work).map_err(|error| {
+        Error::caused(
+            ErrorKind::Internal,
+            "cannot renew the overlay's work directory",
+            &error,
+        )
+    })?;
     make_work(work)
 }
 
 fn make_work(work: &Path) -> Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(work).map_err(|error| io_error("mkdir", work, &error))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(work)
+        .map_err(|error| io_error("mkdir", work, &error))
 }
 
 fn io_error(call: &str, path: &Path, error: &std::io::Error) -> Error {
-    Error::caused(ErrorKind::Internal, format!("{call} {}", path.display()), error)
+    Error::caused(
+        ErrorKind::Internal,
+        format!("{call} {}", path.display()),
+        error,
+    )
 }

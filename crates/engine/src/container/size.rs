@@ -32,14 +32,23 @@ pub fn size(engine: &Engine, id: &Id) -> Result<Sizes> {
     let writable_bytes = content(&upper, 0, &mut BTreeSet::new());
     let mut total_bytes = writable_bytes;
     for diff_id in &config.image.layers {
-        total_bytes += engine.store().layer(diff_id).map_err(ImageError::from)?.size_bytes;
+        total_bytes += engine
+            .store()
+            .layer(diff_id)
+            .map_err(ImageError::from)?
+            .size_bytes;
     }
-    Ok(Sizes { writable_bytes, total_bytes })
+    Ok(Sizes {
+        writable_bytes,
+        total_bytes,
+    })
 }
 
 /// Bytes of the files below `path`, those with several names once; what cannot be read counts nothing.
 fn content(path: &Path, depth: usize, seen: &mut BTreeSet<(u64, u64)>) -> u64 {
-    let Ok(metadata) = path.symlink_metadata() else { return 0 };
+    let Ok(metadata) = path.symlink_metadata() else {
+        return 0;
+    };
     if metadata.is_file() {
         let first = metadata.nlink() == 1 || seen.insert((metadata.dev(), metadata.ino()));
         return if first { metadata.len() } else { 0 };
@@ -47,8 +56,13 @@ fn content(path: &Path, depth: usize, seen: &mut BTreeSet<(u64, u64)>) -> u64 {
     if !metadata.is_dir() || depth >= MAX_DEPTH {
         return 0;
     }
-    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
-    entries.flatten().map(|entry| content(&entry.path(), depth + 1, seen)).sum()
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .map(|entry| content(&entry.path(), depth + 1, seen))
+        .sum()
 }
 
 #[cfg(test)]
@@ -63,6 +77,9 @@ mod tests {
         std::fs::hard_link(dir.path().join("sub/one"), dir.path().join("two")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", dir.path().join("link")).unwrap();
         assert_eq!(content(dir.path(), 0, &mut BTreeSet::new()), 1000);
-        assert_eq!(content(&dir.path().join("absent"), 0, &mut BTreeSet::new()), 0);
+        assert_eq!(
+            content(&dir.path().join("absent"), 0, &mut BTreeSet::new()),
+            0
+        );
     }
 }

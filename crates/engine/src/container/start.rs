@@ -47,10 +47,14 @@ pub fn start(engine: &Engine, wanted: &str, options: StartOptions) -> Result<Opt
     let id = load::resolve(engine, wanted)?;
     match channel::own(engine, &id)? {
         Some((lock, config)) => start_owned(engine, &config, lock, options),
-        None if load::load(engine, &id)?.1.status == Status::Paused => {
-            Err(Error::new(ErrorKind::Conflict, "cannot start a paused container, try unpause instead"))
-        }
-        None => Err(Error::new(ErrorKind::NotModified, format!("container {wanted} is already running"))),
+        None if load::load(engine, &id)?.1.status == Status::Paused => Err(Error::new(
+            ErrorKind::Conflict,
+            "cannot start a paused container, try unpause instead",
+        )),
+        None => Err(Error::new(
+            ErrorKind::NotModified,
+            format!("container {wanted} is already running"),
+        )),
     }
 }
 
@@ -65,7 +69,11 @@ pub(super) fn start_owned(
     options: StartOptions,
 ) -> Result<Option<Attached>> {
     let failed = |call: &str, error: &std::io::Error| {
-        Error::caused(ErrorKind::Internal, format!("cannot start the monitor: {call}"), error)
+        Error::caused(
+            ErrorKind::Internal,
+            format!("cannot start the monitor: {call}"),
+            error,
+        )
     };
     let (mut status, theirs) = UnixStream::pair().map_err(|error| failed("socketpair", &error))?;
     let attach = match options.attach {
@@ -73,7 +81,11 @@ pub(super) fn start_owned(
         None => None,
     };
     let (ours, monitors) = attach.unzip();
-    let inherited = Inherited { status: theirs.into(), attach: monitors.map(Into::into), lock };
+    let inherited = Inherited {
+        status: theirs.into(),
+        attach: monitors.map(Into::into),
+        lock,
+    };
     let child = spawn(engine, &config.id, &options, inherited)?;
     let reply = channel::read_line(&mut status).map_err(|error| failed("read", &error))?;
     match reply.map(|line| serde_json::from_slice::<Reply>(&line)) {
@@ -84,13 +96,25 @@ pub(super) fn start_owned(
         }
         Some(Ok(_)) => {
             reap_later(child);
-            Ok(ours.map(|stream| Attached { stream, tty: config.process.tty, id: config.id.clone() }))
+            Ok(ours.map(|stream| Attached {
+                stream,
+                tty: config.process.tty,
+                id: config.id.clone(),
+            }))
         }
-        Some(Err(error)) => Err(Error::caused(ErrorKind::Internal, "the monitor's answer cannot be understood", &error)),
+        Some(Err(error)) => Err(Error::caused(
+            ErrorKind::Internal,
+            "the monitor's answer cannot be understood",
+            &error,
+        )),
         None => {
-            let ending = poll::reap_blocking(child.as_fd())
-                .map_err(|error| Error::caused(ErrorKind::Internal, "cannot wait for the monitor", &error))?;
-            Err(Error::new(ErrorKind::Internal, format!("the monitor ended before the container ran: {ending:?}")))
+            let ending = poll::reap_blocking(child.as_fd()).map_err(|error| {
+                Error::caused(ErrorKind::Internal, "cannot wait for the monitor", &error)
+            })?;
+            Err(Error::new(
+                ErrorKind::Internal,
+                format!("the monitor ended before the container ran: {ending:?}"),
+            ))
         }
     }
 }
@@ -102,26 +126,51 @@ struct Inherited {
     lock: OwnerLock,
 }
 
-fn spawn(engine: &Engine, id: &Id, options: &StartOptions, inherited: Inherited) -> Result<OwnedFd> {
+fn spawn(
+    engine: &Engine,
+    id: &Id,
+    options: &StartOptions,
+    inherited: Inherited,
+) -> Result<OwnedFd> {
     let program = &engine.options().executable;
     let failed = |error: &(dyn std::error::Error + 'static)| {
-        Error::caused(ErrorKind::Internal, format!("cannot execute {} as the monitor", program.display()), error)
+        Error::caused(
+            ErrorKind::Internal,
+            format!("cannot execute {} as the monitor", program.display()),
+            error,
+        )
     };
     let opened = executable::open(program).map_err(|errno| failed(&errno))?;
     let path = text(format!("/proc/self/fd/{}", opened.as_raw_fd()).into_bytes())?;
     let arguments = arguments(engine, id, options)?;
-    let mut descriptors = vec![(inherited.status.as_fd(), STATUS_FD), (inherited.lock.as_fd(), LOCK_FD)];
+    let mut descriptors = vec![
+        (inherited.status.as_fd(), STATUS_FD),
+        (inherited.lock.as_fd(), LOCK_FD),
+    ];
     if let Some(attach) = &inherited.attach {
         descriptors.push((attach.as_fd(), ATTACH_FD));
     }
-    ketch_sys::spawn::spawn(&Program { path: &path, arguments: &arguments, descriptors: &descriptors })
-        .map_err(|error| failed(&error))
+    ketch_sys::spawn::spawn(&Program {
+        path: &path,
+        arguments: &arguments,
+        descriptors: &descriptors,
+    })
+    .map_err(|error| failed(&error))
 }
 
 fn arguments(engine: &Engine, id: &Id, options: &StartOptions) -> Result<Vec<CString>> {
-    let EngineOptions { data_root, run_root, executable, .. } = engine.options();
+    let EngineOptions {
+        data_root,
+        run_root,
+        executable,
+        ..
+    } = engine.options();
     let mut all: Vec<CString> = vec![c"ketch".into(), c"monitor".into(), text(id.as_str())?];
-    for (flag, path) in [(c"--data-root", data_root), (c"--run-root", run_root), (c"--executable", executable)] {
+    for (flag, path) in [
+        (c"--data-root", data_root),
+        (c"--run-root", run_root),
+        (c"--executable", executable),
+    ] {
         all.extend([flag.into(), text(path.as_os_str().as_bytes())?]);
     }
     if let Some(streams) = options.attach {
@@ -134,12 +183,22 @@ fn arguments(engine: &Engine, id: &Id, options: &StartOptions) -> Result<Vec<CSt
 }
 
 fn text(bytes: impl Into<Vec<u8>>) -> Result<CString> {
-    CString::new(bytes).map_err(|error| Error::caused(ErrorKind::Invalid, "a path with a NUL byte", &error))
+    CString::new(bytes)
+        .map_err(|error| Error::caused(ErrorKind::Invalid, "a path with a NUL byte", &error))
 }
 
 fn stream_names(streams: AttachStreams) -> String {
-    let names = [(streams.stdin, "stdin"), (streams.stdout, "stdout"), (streams.stderr, "stderr")];
-    names.iter().filter(|(wanted, _)| *wanted).map(|(_, name)| *name).collect::<Vec<_>>().join(",")
+    let names = [
+        (streams.stdin, "stdin"),
+        (streams.stdout, "stdout"),
+        (streams.stderr, "stderr"),
+    ];
+    names
+        .iter()
+        .filter(|(wanted, _)| *wanted)
+        .map(|(_, name)| *name)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// The monitor outlives most of its starters, and is then init's child; a starter that lives long (the API server, a
@@ -147,5 +206,8 @@ fn stream_names(streams: AttachStreams) -> String {
 fn reap_later(child: OwnedFd) {
     // A thread costs nothing that a command would notice; if it cannot be had, the monitor is a zombie at worst.
     let reap = move || poll::reap_blocking(child.as_fd());
-    let _ = std::thread::Builder::new().name("reaper".into()).stack_size(64 << 10).spawn(reap);
+    let _ = std::thread::Builder::new()
+        .name("reaper".into())
+        .stack_size(64 << 10)
+        .spawn(reap);
 }

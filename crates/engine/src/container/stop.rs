@@ -21,11 +21,19 @@ pub struct StopOptions {
 pub fn stop(engine: &Engine, wanted: &str, options: StopOptions) -> Result<()> {
     let id = load::resolve(engine, wanted)?;
     let (_, state) = load::load(engine, &id)?;
-    let already = || Error::new(ErrorKind::NotModified, format!("container {wanted} is already stopped"));
+    let already = || {
+        Error::new(
+            ErrorKind::NotModified,
+            format!("container {wanted} is already stopped"),
+        )
+    };
     if !is_live(state.status) {
         return Err(already());
     }
-    let request = Request::Stop { signal: options.signal, timeout_s: options.timeout_s };
+    let request = Request::Stop {
+        signal: options.signal,
+        timeout_s: options.timeout_s,
+    };
     match channel::command(engine, &id, &request) {
         Ok(_) => Ok(()),
         // It ended by itself, or removed itself, just before.

@@ -51,7 +51,10 @@ pub fn header(kind: u8, length: usize) -> [u8; 5] {
 pub fn write_frame(writer: &mut impl Write, frame: &Frame) -> io::Result<()> {
     let (kind, payload) = encode(frame);
     if payload.len() > MAX_FRAME_BYTES {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "frame too long"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "frame too long",
+        ));
     }
     let mut bytes = Vec::with_capacity(5 + payload.len());
     bytes.extend_from_slice(&header(kind, payload.len()));
@@ -89,7 +92,9 @@ pub fn read_frame(reader: &mut impl Read) -> io::Result<Option<Frame>> {
 /// # Errors
 /// `InvalidData` for a frame that is not one.
 pub fn take_frame(buffer: &mut Vec<u8>) -> io::Result<Option<Frame>> {
-    let Some(header) = buffer.first_chunk::<5>() else { return Ok(None) };
+    let Some(header) = buffer.first_chunk::<5>() else {
+        return Ok(None);
+    };
     let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
     if length > MAX_FRAME_BYTES {
         return Err(invalid());
@@ -110,7 +115,9 @@ pub fn encode(frame: &Frame) -> (u8, Vec<u8>) {
         Frame::Stdout(bytes) => (STDOUT, bytes.clone()),
         Frame::Stderr(bytes) => (STDERR, bytes.clone()),
         Frame::StdinEnd => (3, Vec::new()),
-        Frame::Resize { rows, columns } => (4, [rows.to_be_bytes(), columns.to_be_bytes()].concat()),
+        Frame::Resize { rows, columns } => {
+            (4, [rows.to_be_bytes(), columns.to_be_bytes()].concat())
+        }
         Frame::Signal(signal) => (5, signal.to_be_bytes().to_vec()),
         Frame::Exit(record) => (6, serde_json::to_vec(record).unwrap_or_default()),
     }
@@ -124,14 +131,22 @@ fn decode(kind: u8, payload: Vec<u8>) -> io::Result<Frame> {
         3 => Frame::StdinEnd,
         4 => {
             let [a, b, c, d] = payload.try_into().map_err(|_| invalid())?;
-            Frame::Resize { rows: u16::from_be_bytes([a, b]), columns: u16::from_be_bytes([c, d]) }
+            Frame::Resize {
+                rows: u16::from_be_bytes([a, b]),
+                columns: u16::from_be_bytes([c, d]),
+            }
         }
-        5 => Frame::Signal(i32::from_be_bytes(payload.try_into().map_err(|_| invalid())?)),
+        5 => Frame::Signal(i32::from_be_bytes(
+            payload.try_into().map_err(|_| invalid())?,
+        )),
         6 => Frame::Exit(serde_json::from_slice(&payload)?),
         _ => return Err(invalid()),
     })
 }
 
 fn invalid() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "not a frame of an attached connection")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "not a frame of an attached connection",
+    )
 }

@@ -20,7 +20,12 @@ const CGROUP_DEADLINE: Duration = Duration::from_secs(10);
 /// What could not be undone; the rest was.
 pub fn all(engine: &Engine, id: &Id, state: &ContainerState) -> Result<()> {
     let mut failed: Option<Error> = None;
-    for result in [cgroup(id, state), ports(engine, id), endpoints(engine, id), run_dir(engine, id)] {
+    for result in [
+        cgroup(id, state),
+        ports(engine, id),
+        endpoints(engine, id),
+        run_dir(engine, id),
+    ] {
         if let Err(error) = result {
             match &mut failed {
                 None => failed = Some(error),
@@ -38,11 +43,17 @@ pub fn all(engine: &Engine, id: &Id, state: &ContainerState) -> Result<()> {
 pub fn cgroup(id: &Id, state: &ContainerState) -> Result<()> {
     let path = state.cgroup.clone().unwrap_or_else(|| cgroup_path(id));
     let failed = |error: &ketch_runtime::Error| {
-        Error::caused(ErrorKind::Internal, format!("cannot remove the cgroup of container {}", id.short()), error)
+        Error::caused(
+            ErrorKind::Internal,
+            format!("cannot remove the cgroup of container {}", id.short()),
+            error,
+        )
     };
     let cgroup = Cgroup::open(&path).map_err(|error| failed(&error))?;
     cgroup.kill().map_err(|error| failed(&error))?;
-    cgroup.remove(CGROUP_DEADLINE).map_err(|error| failed(&error))
+    cgroup
+        .remove(CGROUP_DEADLINE)
+        .map_err(|error| failed(&error))
 }
 
 /// Takes the container's published ports off the host.
@@ -51,7 +62,11 @@ pub fn cgroup(id: &Id, state: &ContainerState) -> Result<()> {
 /// The kernel's.
 pub fn ports(_engine: &Engine, id: &Id) -> Result<()> {
     ketch_network::unpublish(id).map_err(|error| {
-        Error::caused(ErrorKind::Internal, format!("cannot unpublish the ports of container {}", id.short()), &error)
+        Error::caused(
+            ErrorKind::Internal,
+            format!("cannot unpublish the ports of container {}", id.short()),
+            &error,
+        )
     })
 }
 
@@ -62,7 +77,11 @@ pub fn ports(_engine: &Engine, id: &Id) -> Result<()> {
 /// Input and output, the kernel's.
 pub fn endpoints(engine: &Engine, id: &Id) -> Result<()> {
     let failed = |error: &(dyn std::error::Error + 'static)| {
-        Error::caused(ErrorKind::Internal, format!("cannot take container {} out of its networks", id.short()), error)
+        Error::caused(
+            ErrorKind::Internal,
+            format!("cannot take container {} out of its networks", id.short()),
+            error,
+        )
     };
     let entries = match std::fs::read_dir(engine.paths().networks_dir()) {
         Ok(entries) => entries,
@@ -70,13 +89,26 @@ pub fn endpoints(engine: &Engine, id: &Id) -> Result<()> {
         Err(error) => return Err(failed(&error)),
     };
     for entry in entries.flatten() {
-        let Some(network) = entry.file_name().to_str().and_then(|name| name.parse::<Id>().ok()) else { continue };
+        let Some(network) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<Id>().ok())
+        else {
+            continue;
+        };
         let dir = engine.paths().network_dir(&network);
-        if ketch_network::endpoint(&dir, id).map_err(|error| failed(&error))?.is_none() {
+        if ketch_network::endpoint(&dir, id)
+            .map_err(|error| failed(&error))?
+            .is_none()
+        {
             continue;
         }
-        let Some(record) = record::read_if_there(&engine.paths().network_record(&network))? else { continue };
-        if let Some(bridge) = ketch_network::leave(&dir, &record, id).map_err(|error| failed(&error))? {
+        let Some(record) = record::read_if_there(&engine.paths().network_record(&network))? else {
+            continue;
+        };
+        if let Some(bridge) =
+            ketch_network::leave(&dir, &record, id).map_err(|error| failed(&error))?
+        {
             bridge.delete().map_err(|error| failed(&error))?;
         }
     }
@@ -89,6 +121,13 @@ pub fn endpoints(engine: &Engine, id: &Id) -> Result<()> {
 /// Input and output.
 pub fn run_dir(engine: &Engine, id: &Id) -> Result<()> {
     ketch_sys::fs::remove_tree(&engine.paths().run_dir(id)).map_err(|error| {
-        Error::caused(ErrorKind::Internal, format!("cannot remove the run directory of container {}", id.short()), &error)
+        Error::caused(
+            ErrorKind::Internal,
+            format!(
+                "cannot remove the run directory of container {}",
+                id.short()
+            ),
+            &error,
+        )
     })
 }

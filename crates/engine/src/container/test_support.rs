@@ -17,7 +17,11 @@ pub(crate) fn config() -> ContainerConfig {
         id: names::draw_id().unwrap(),
         name: "test".into(),
         created: Timestamp::now(),
-        image: ImageSource { reference: "busybox:latest".into(), id: None, layers: Vec::new() },
+        image: ImageSource {
+            reference: "busybox:latest".into(),
+            id: None,
+            layers: Vec::new(),
+        },
         process: Default::default(),
         hostname: String::new(),
         domainname: String::new(),
@@ -42,10 +46,21 @@ pub(crate) fn config() -> ContainerConfig {
 
 /// Puts a container of a given name and status on disk.
 pub(crate) fn put(engine: &Engine, name: &str, status: Status) -> ContainerConfig {
-    let config = ContainerConfig { name: name.into(), ..config() };
+    let config = ContainerConfig {
+        name: name.into(),
+        ..config()
+    };
     fs::create_dir_all(engine.paths().log_dir(&config.id)).unwrap();
     names::claim(engine, names::CONTAINER, name, &config.id, |_| true).unwrap();
     load::write_config(engine, &config).unwrap();
-    load::write_state(engine, &config, &ContainerState { status, ..ContainerState::created() }).unwrap();
+    load::write_state(
+        engine,
+        &config,
+        &ContainerState {
+            status,
+            ..ContainerState::created()
+        },
+    )
+    .unwrap();
     config
 }

@@ -61,7 +61,12 @@ pub fn resolve(root: BorrowedFd<'_>, user: &str, groups: &[String]) -> Result<Re
             all.push(group);
         }
     }
-    Ok(ResolvedUser { uid: found.uid, gid, groups: all, home: found.home })
+    Ok(ResolvedUser {
+        uid: found.uid,
+        gid,
+        groups: all,
+        home: found.home,
+    })
 }
 
 struct User {
@@ -75,22 +80,38 @@ fn find_user(passwd: &[u8], wanted: &str) -> Result<User> {
     let wanted = if wanted.is_empty() { "0" } else { wanted };
     let number = wanted.parse::<u32>().ok();
     for fields in lines(passwd) {
-        let [name, _, uid, gid, _, home, ..] = fields[..] else { continue };
-        let (Ok(uid), Ok(gid)) = (uid.parse::<u32>(), gid.parse::<u32>()) else { continue };
+        let [name, _, uid, gid, _, home, ..] = fields[..] else {
+            continue;
+        };
+        let (Ok(uid), Ok(gid)) = (uid.parse::<u32>(), gid.parse::<u32>()) else {
+            continue;
+        };
         if number.map_or(name == wanted, |number| number == uid) {
             check_range(uid)?;
             check_range(gid)?;
             let home = if home.is_empty() { "/" } else { home };
-            return Ok(User { name: Some(name.to_owned()), uid, gid, home: home.to_owned() });
+            return Ok(User {
+                name: Some(name.to_owned()),
+                uid,
+                gid,
+                home: home.to_owned(),
+            });
         }
     }
     match number {
         Some(uid) => {
             check_range(uid)?;
-            Ok(User { name: None, uid, gid: 0, home: "/".into() })
+            Ok(User {
+                name: None,
+                uid,
+                gid: 0,
+                home: "/".into(),
+            })
         }
         None if wanted.bytes().all(|byte| byte.is_ascii_digit()) => Err(out_of_range()),
-        None => Err(invalid(format!("unable to find user {wanted}: no matching entries in passwd file"))),
+        None => Err(invalid(format!(
+            "unable to find user {wanted}: no matching entries in passwd file"
+        ))),
     }
 }
 
@@ -104,14 +125,22 @@ fn find_group(file: &[u8], wanted: &str, message: &str) -> Result<u32> {
         [name, _, gid, ..] if name == wanted => gid.parse::<u32>().ok(),
         _ => None,
     });
-    found.ok_or_else(|| invalid(format!("{message} {wanted}: no matching entries in group file")))
+    found.ok_or_else(|| {
+        invalid(format!(
+            "{message} {wanted}: no matching entries in group file"
+        ))
+    })
 }
 
 fn groups_of(file: &[u8], member: Option<&str>) -> Vec<u32> {
-    let Some(member) = member else { return Vec::new() };
+    let Some(member) = member else {
+        return Vec::new();
+    };
     lines(file)
         .filter_map(|fields| match fields[..] {
-            [_, _, gid, members, ..] if members.split(',').any(|name| name == member) => gid.parse().ok(),
+            [_, _, gid, members, ..] if members.split(',').any(|name| name == member) => {
+                gid.parse().ok()
+            }
             _ => None,
         })
         .collect()
@@ -144,13 +173,19 @@ fn read_file(root: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>> {
         .read_to_end(&mut bytes)
         .map_err(|error| failed("read", path, &error))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(invalid(format!("the image's {path} is longer than {MAX_FILE_BYTES} bytes")));
+        return Err(invalid(format!(
+            "the image's {path} is longer than {MAX_FILE_BYTES} bytes"
+        )));
     }
     Ok(bytes)
 }
 
 fn check_range(id: u32) -> Result<()> {
-    if id > MAX_ID { Err(out_of_range()) } else { Ok(()) }
+    if id > MAX_ID {
+        Err(out_of_range())
+    } else {
+        Ok(())
+    }
 }
 
 fn out_of_range() -> Error {
@@ -162,7 +197,11 @@ fn invalid(message: String) -> Error {
 }
 
 fn failed(call: &str, path: &str, error: &(dyn std::error::Error + 'static)) -> Error {
-    Error::caused(ErrorKind::Internal, format!("{call} {path} in the container's root"), error)
+    Error::caused(
+        ErrorKind::Internal,
+        format!("{call} {path} in the container's root"),
+        error,
+    )
 }
 
 #[cfg(test)]
@@ -184,7 +223,11 @@ mod tests {
                 "root:x:0:0:root:/root:/bin/sh\n# a comment\nbroken\nweb:x:33:34::/var/www:/bin/false\n7up:x:70:70:::\n",
             )
             .unwrap();
-            fs::write(dir.path().join("etc/group"), "root:x:0:\nwww:x:34:\nlogs:x:50:web,root\nssl:x:51:web\n").unwrap();
+            fs::write(
+                dir.path().join("etc/group"),
+                "root:x:0:\nwww:x:34:\nlogs:x:50:web,root\nssl:x:51:web\n",
+            )
+            .unwrap();
             Self(dir)
         }
 
@@ -196,38 +239,83 @@ mod tests {
     }
 
     fn user(uid: u32, gid: u32, groups: &[u32], home: &str) -> ResolvedUser {
-        ResolvedUser { uid, gid, groups: groups.to_vec(), home: home.into() }
+        ResolvedUser {
+            uid,
+            gid,
+            groups: groups.to_vec(),
+            home: home.into(),
+        }
     }
 
     #[test]
     fn names_numbers_and_groups() {
         let image = Image::new();
-        assert_eq!(image.resolve("", &[]).unwrap(), user(0, 0, &[0, 50], "/root"));
-        assert_eq!(image.resolve("web", &[]).unwrap(), user(33, 34, &[34, 50, 51], "/var/www"));
-        assert_eq!(image.resolve("33", &[]).unwrap(), user(33, 34, &[34, 50, 51], "/var/www"));
-        assert_eq!(image.resolve("web:ssl", &[]).unwrap(), user(33, 51, &[51], "/var/www"));
-        assert_eq!(image.resolve("web:1234", &["logs", "7"]).unwrap(), user(33, 1234, &[1234, 50, 7], "/var/www"));
-        assert_eq!(image.resolve("1000", &[]).unwrap(), user(1000, 0, &[0], "/"));
-        assert_eq!(image.resolve("1000:1000", &[]).unwrap(), user(1000, 1000, &[1000], "/"));
+        assert_eq!(
+            image.resolve("", &[]).unwrap(),
+            user(0, 0, &[0, 50], "/root")
+        );
+        assert_eq!(
+            image.resolve("web", &[]).unwrap(),
+            user(33, 34, &[34, 50, 51], "/var/www")
+        );
+        assert_eq!(
+            image.resolve("33", &[]).unwrap(),
+            user(33, 34, &[34, 50, 51], "/var/www")
+        );
+        assert_eq!(
+            image.resolve("web:ssl", &[]).unwrap(),
+            user(33, 51, &[51], "/var/www")
+        );
+        assert_eq!(
+            image.resolve("web:1234", &["logs", "7"]).unwrap(),
+            user(33, 1234, &[1234, 50, 7], "/var/www")
+        );
+        assert_eq!(
+            image.resolve("1000", &[]).unwrap(),
+            user(1000, 0, &[0], "/")
+        );
+        assert_eq!(
+            image.resolve("1000:1000", &[]).unwrap(),
+            user(1000, 1000, &[1000], "/")
+        );
         assert_eq!(image.resolve("7up", &[]).unwrap(), user(70, 70, &[70], "/"));
     }
 
     #[test]
     fn errors_are_dockers() {
         let image = Image::new();
-        let message = |user: &str, groups: &[&str]| image.resolve(user, groups).unwrap_err().to_string();
-        assert_eq!(message("nobody", &[]), "unable to find user nobody: no matching entries in passwd file");
-        assert_eq!(message("web:none", &[]), "unable to find group none: no matching entries in group file");
-        assert_eq!(message("web", &["none"]), "Unable to find group none: no matching entries in group file");
-        assert_eq!(message("4294967295", &[]), "uids and gids must be in range 0-2147483647");
-        assert_eq!(message("99999999999", &[]), "uids and gids must be in range 0-2147483647");
+        let message =
+            |user: &str, groups: &[&str]| image.resolve(user, groups).unwrap_err().to_string();
+        assert_eq!(
+            message("nobody", &[]),
+            "unable to find user nobody: no matching entries in passwd file"
+        );
+        assert_eq!(
+            message("web:none", &[]),
+            "unable to find group none: no matching entries in group file"
+        );
+        assert_eq!(
+            message("web", &["none"]),
+            "Unable to find group none: no matching entries in group file"
+        );
+        assert_eq!(
+            message("4294967295", &[]),
+            "uids and gids must be in range 0-2147483647"
+        );
+        assert_eq!(
+            message("99999999999", &[]),
+            "uids and gids must be in range 0-2147483647"
+        );
     }
 
     #[test]
     fn an_image_without_the_files_has_numbers_only() {
         let dir = tempfile::tempdir().unwrap();
         let root = fs::File::open(dir.path()).unwrap();
-        assert_eq!(resolve(root.as_fd(), "", &[]).unwrap(), user(0, 0, &[0], "/"));
+        assert_eq!(
+            resolve(root.as_fd(), "", &[]).unwrap(),
+            user(0, 0, &[0], "/")
+        );
         assert!(resolve(root.as_fd(), "root", &[]).is_err());
     }
 
@@ -240,7 +328,14 @@ mod tests {
         symlink("/etc/passwd", &passwd).unwrap();
         assert_eq!(image.resolve("0", &[]).unwrap(), user(0, 0, &[0], "/"));
         fs::remove_file(&passwd).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, &passwd, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &passwd,
+            FileType::Fifo,
+            Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
         assert_eq!(image.resolve("0", &[]).unwrap(), user(0, 0, &[0], "/"));
     }
 }

@@ -2,9 +2,11 @@
 
 use ketch_spec::mount::MountSource;
 
-use super::config::{ContainerConfig, NamespaceMode, NetworkMode, Resources, RestartPolicy, Seccomp};
-use super::spec::{self, capabilities, seccomp};
+use super::config::{
+    ContainerConfig, NamespaceMode, NetworkMode, Resources, RestartPolicy, Seccomp,
+};
 use super::files;
+use super::spec::{self, capabilities, seccomp};
 use crate::{Error, ErrorKind, Result};
 
 /// Docker's least memory limit, in bytes.
@@ -31,10 +33,13 @@ pub(super) fn check(config: &ContainerConfig) -> Result<Vec<String>> {
 
 fn check_life(config: &ContainerConfig) -> Result<()> {
     if config.auto_remove && config.restart != RestartPolicy::No {
-        return Err(invalid("can't create 'AutoRemove' container with restart policy"));
+        return Err(invalid(
+            "can't create 'AutoRemove' container with restart policy",
+        ));
     }
     if let Some(signal) = &config.stop_signal {
-        ketch_spec::signal::parse(signal).map_err(|_| invalid(format!("Invalid signal: {signal}")))?;
+        ketch_spec::signal::parse(signal)
+            .map_err(|_| invalid(format!("Invalid signal: {signal}")))?;
     }
     if config.stop_timeout_s.is_some_and(|timeout| timeout < -1) {
         return Err(invalid("stop timeout must be -1 or more"));
@@ -49,14 +54,21 @@ fn check_life(config: &ContainerConfig) -> Result<()> {
         ];
         for (name, value) in fields {
             if value != 0 && value < least {
-                return Err(invalid(format!("{name} in Healthcheck cannot be less than 1ms")));
+                return Err(invalid(format!(
+                    "{name} in Healthcheck cannot be less than 1ms"
+                )));
             }
         }
         if health.retries < 0 {
             return Err(invalid("Retries in Healthcheck cannot be negative"));
         }
     }
-    if config.hostname.len() > 64 || config.hostname.chars().any(|c| c.is_whitespace() || c == '/') {
+    if config.hostname.len() > 64
+        || config
+            .hostname
+            .chars()
+            .any(|c| c.is_whitespace() || c == '/')
+    {
         return Err(invalid(format!("invalid hostname: {}", config.hostname)));
     }
     Ok(())
@@ -69,7 +81,9 @@ fn check_network(config: &ContainerConfig) -> Result<()> {
     }
     for server in &network.dns {
         if server.parse::<std::net::IpAddr>().is_err() {
-            return Err(invalid(format!("bad nameserver address: {server}: IP address is not correctly formatted")));
+            return Err(invalid(format!(
+                "bad nameserver address: {server}: IP address is not correctly formatted"
+            )));
         }
     }
     if config.namespaces.uts == NamespaceMode::Host && !config.hostname.is_empty() {
@@ -79,8 +93,14 @@ fn check_network(config: &ContainerConfig) -> Result<()> {
         let conflicts = [
             (!config.hostname.is_empty(), "hostname and the network mode"),
             (!network.dns.is_empty(), "dns and the network mode"),
-            (!network.extra_hosts.is_empty(), "custom host-to-IP mapping and the network mode"),
-            (!network.ports.is_empty() || network.publish_all, "port publishing and the container type network mode"),
+            (
+                !network.extra_hosts.is_empty(),
+                "custom host-to-IP mapping and the network mode",
+            ),
+            (
+                !network.ports.is_empty() || network.publish_all,
+                "port publishing and the container type network mode",
+            ),
         ];
         for (conflict, what) in conflicts {
             if conflict {
@@ -98,17 +118,25 @@ fn check_security(config: &ContainerConfig) -> Result<()> {
     }
     for device in &config.resources.devices {
         if device.permissions.is_empty() || device.permissions.chars().any(|c| !"rwm".contains(c)) {
-            return Err(invalid(format!("invalid device mode: {}", device.permissions)));
+            return Err(invalid(format!(
+                "invalid device mode: {}",
+                device.permissions
+            )));
         }
         if !device.container.starts_with('/') {
-            return Err(invalid(format!("{} is not an absolute path", device.container)));
+            return Err(invalid(format!(
+                "{} is not an absolute path",
+                device.container
+            )));
         }
     }
     Ok(())
 }
 
 fn check_mounts(config: &ContainerConfig) -> Result<()> {
-    const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
+    const PROPAGATIONS: [&str; 6] = [
+        "private", "rprivate", "shared", "rshared", "slave", "rslave",
+    ];
     for mount in &config.mounts {
         if let Some(mode) = &mount.propagation
             && !mode.is_empty()
@@ -117,9 +145,14 @@ fn check_mounts(config: &ContainerConfig) -> Result<()> {
             return Err(invalid(format!("invalid propagation mode: {mode}")));
         }
         match &mount.source {
-            MountSource::Bind { path, create: false } => spec::ensure_source(path, false)?,
+            MountSource::Bind {
+                path,
+                create: false,
+            } => spec::ensure_source(path, false)?,
             MountSource::Bind { path, create: true } if !path.starts_with('/') => {
-                return Err(invalid(format!("invalid mount path: '{path}' mount path must be absolute")));
+                return Err(invalid(format!(
+                    "invalid mount path: '{path}' mount path must be absolute"
+                )));
             }
             _ => {}
         }
@@ -132,8 +165,10 @@ fn check_log(config: &ContainerConfig) -> Result<()> {
     match log.driver.as_str() {
         "json-file" | "none" => {}
         other => {
-            return Err(invalid(format!("logger: no log driver named '{other}' is registered"))
-                .hint("the log drivers are json-file and none"));
+            return Err(invalid(format!(
+                "logger: no log driver named '{other}' is registered"
+            ))
+            .hint("the log drivers are json-file and none"));
         }
     }
     for (key, value) in &log.options {
@@ -148,12 +183,23 @@ fn check_log(config: &ContainerConfig) -> Result<()> {
                     return Err(invalid("max-file cannot be less than 1"));
                 }
             }
-            other => return Err(invalid(format!("unknown log opt '{other}' for {} log driver", log.driver))),
+            other => {
+                return Err(invalid(format!(
+                    "unknown log opt '{other}' for {} log driver",
+                    log.driver
+                )));
+            }
         }
     }
-    let files = log.options.get("max-file").and_then(|text| text.parse::<u32>().ok()).unwrap_or(1);
+    let files = log
+        .options
+        .get("max-file")
+        .and_then(|text| text.parse::<u32>().ok())
+        .unwrap_or(1);
     if files > 1 && log.options.get("max-size").is_none_or(|size| size == "-1") {
-        return Err(invalid("max-size has to be set when max-file is larger than 1"));
+        return Err(invalid(
+            "max-size has to be set when max-file is larger than 1",
+        ));
     }
     Ok(())
 }
@@ -174,10 +220,14 @@ fn check_sysctls(config: &ContainerConfig) -> Result<()> {
         let network = key.starts_with("net.");
         let ipc = IPC.contains(&key.as_str()) || key.starts_with("fs.mqueue.");
         if network && config.network.mode == NetworkMode::Host {
-            return Err(invalid(format!("sysctl {key:?} not allowed in host network namespace")));
+            return Err(invalid(format!(
+                "sysctl {key:?} not allowed in host network namespace"
+            )));
         }
         if ipc && config.namespaces.ipc == NamespaceMode::Host {
-            return Err(invalid(format!("sysctl {key:?} not allowed in host ipc namespace")));
+            return Err(invalid(format!(
+                "sysctl {key:?} not allowed in host ipc namespace"
+            )));
         }
         if !network && !ipc || key.contains('/') || key.contains("..") {
             return Err(invalid(format!("sysctl '{key}' is not allowed")));
@@ -190,10 +240,14 @@ fn check_resources(resources: &Resources, warnings: &mut Vec<String>) -> Result<
     check_memory(resources)?;
     if resources.nano_cpus.is_some_and(|nano| nano > 0) {
         if resources.cpu_period_us.is_some_and(|us| us > 0) {
-            return Err(invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set"));
+            return Err(invalid(
+                "Conflicting options: Nano CPUs and CPU Period cannot both be set",
+            ));
         }
         if resources.cpu_quota_us.is_some_and(|us| us > 0) {
-            return Err(invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set"));
+            return Err(invalid(
+                "Conflicting options: Nano CPUs and CPU Quota cannot both be set",
+            ));
         }
     }
     let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
@@ -204,20 +258,38 @@ fn check_resources(resources: &Resources, warnings: &mut Vec<String>) -> Result<
             "range of CPUs is from 0.01 to {processors}.00, as there are only {processors} CPUs available"
         )));
     }
-    if resources.cpu_period_us.is_some_and(|us| us > 0 && !(1_000..=1_000_000).contains(&us)) {
-        return Err(invalid("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"));
+    if resources
+        .cpu_period_us
+        .is_some_and(|us| us > 0 && !(1_000..=1_000_000).contains(&us))
+    {
+        return Err(invalid(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        ));
     }
-    if resources.cpu_quota_us.is_some_and(|us| us > 0 && us < 1_000) {
-        return Err(invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
+    if resources
+        .cpu_quota_us
+        .is_some_and(|us| us > 0 && us < 1_000)
+    {
+        return Err(invalid(
+            "CPU cfs quota can not be less than 1ms (i.e. 1000)",
+        ));
     }
-    if resources.oom_score_adj.is_some_and(|score| !(-1000..=1000).contains(&score)) {
+    if resources
+        .oom_score_adj
+        .is_some_and(|score| !(-1000..=1000).contains(&score))
+    {
         let score = resources.oom_score_adj.unwrap_or_default();
-        return Err(invalid(format!("Invalid value {score}, range for oom score adj is [-1000, 1000]")));
+        return Err(invalid(format!(
+            "Invalid value {score}, range for oom score adj is [-1000, 1000]"
+        )));
     }
     if resources.oom_kill_disable && resources.memory_bytes.is_none() {
         warnings.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.".into());
     }
-    for (name, list) in [("cpus", &resources.cpuset_cpus), ("mems", &resources.cpuset_mems)] {
+    for (name, list) in [
+        ("cpus", &resources.cpuset_cpus),
+        ("mems", &resources.cpuset_mems),
+    ] {
         if let Some(list) = list
             && !is_number_list(list)
         {
@@ -234,10 +306,14 @@ fn check_memory(resources: &Resources) -> Result<()> {
     }
     match resources.memory_swap_bytes {
         Some(swap) if swap > 0 && memory == 0 => {
-            return Err(invalid("You should always set the Memory limit when using Memoryswap limit, see usage"));
+            return Err(invalid(
+                "You should always set the Memory limit when using Memoryswap limit, see usage",
+            ));
         }
         Some(swap) if swap > 0 && (swap as u64) < memory => {
-            return Err(invalid("Minimum memoryswap limit should be larger than memory limit, see usage"));
+            return Err(invalid(
+                "Minimum memoryswap limit should be larger than memory limit, see usage",
+            ));
         }
         _ => {}
     }
@@ -246,7 +322,9 @@ fn check_memory(resources: &Resources) -> Result<()> {
         return Err(invalid("Minimum memory reservation allowed is 6MB"));
     }
     if memory > 0 && reservation > memory {
-        return Err(invalid("Minimum memory limit can not be less than memory reservation limit, see usage"));
+        return Err(invalid(
+            "Minimum memory limit can not be less than memory reservation limit, see usage",
+        ));
     }
     Ok(())
 }
@@ -281,18 +359,34 @@ mod tests {
     #[test]
     fn dockers_words() {
         assert!(check(&config()).unwrap().is_empty());
-        assert_eq!(refused(|c| c.resources.memory_bytes = Some(1)), "Minimum memory limit allowed is 6MB");
-        assert_eq!(refused(|c| c.stop_signal = Some("NOPE".into())), "Invalid signal: NOPE");
-        assert_eq!(refused(|c| c.log.driver = "gelf".into()), "logger: no log driver named 'gelf' is registered");
+        assert_eq!(
+            refused(|c| c.resources.memory_bytes = Some(1)),
+            "Minimum memory limit allowed is 6MB"
+        );
+        assert_eq!(
+            refused(|c| c.stop_signal = Some("NOPE".into())),
+            "Invalid signal: NOPE"
+        );
+        assert_eq!(
+            refused(|c| c.log.driver = "gelf".into()),
+            "logger: no log driver named 'gelf' is registered"
+        );
         assert_eq!(
             refused(|c| drop(c.log.options.insert("tag".into(), "x".into()))),
             "unknown log opt 'tag' for json-file log driver"
         );
         assert_eq!(
-            refused(|c| drop(c.resources.sysctls.insert("kernel.hostname".into(), "x".into()))),
+            refused(|c| drop(
+                c.resources
+                    .sysctls
+                    .insert("kernel.hostname".into(), "x".into())
+            )),
             "sysctl 'kernel.hostname' is not allowed"
         );
-        assert!(refused(|c| c.resources.nano_cpus = Some(1 << 50)).starts_with("range of CPUs is from 0.01 to "));
+        assert!(
+            refused(|c| c.resources.nano_cpus = Some(1 << 50))
+                .starts_with("range of CPUs is from 0.01 to ")
+        );
         assert_eq!(
             refused(|c| {
                 c.auto_remove = true;

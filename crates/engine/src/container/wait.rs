@@ -34,7 +34,9 @@ pub fn wait(engine: &Engine, wanted: &str, condition: WaitCondition) -> Result<E
         let state = match load::load(engine, &id) {
             Ok((_, state)) => state,
             // Gone: every condition holds now.
-            Err(error) if error.kind == ErrorKind::NotFound => return Ok(last.unwrap_or_else(never_ran)),
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                return Ok(last.unwrap_or_else(never_ran));
+            }
             Err(error) => return Err(error),
         };
         last.clone_from(&state.exit);
@@ -69,5 +71,11 @@ fn exit_of(state: &ContainerState) -> ExitRecord {
 
 /// Docker's answer for a container that never ran.
 fn never_ran() -> ExitRecord {
-    ExitRecord { code: 0, signal: None, out_of_memory: false, at: Timestamp::now(), error: String::new() }
+    ExitRecord {
+        code: 0,
+        signal: None,
+        out_of_memory: false,
+        at: Timestamp::now(),
+        error: String::new(),
+    }
 }

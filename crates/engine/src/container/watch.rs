@@ -32,7 +32,8 @@ impl Watch {
     /// # Errors
     /// `NotFound` if it is gone; the kernel's.
     pub fn container(engine: &Engine, id: &Id) -> Result<Self> {
-        Self::on(&engine.paths().container_dir(id), CONTAINER_CHANGES)?.ok_or_else(|| load::not_found(id.as_str()))
+        Self::on(&engine.paths().container_dir(id), CONTAINER_CHANGES)?
+            .ok_or_else(|| load::not_found(id.as_str()))
     }
 
     /// Watches a file or directory for given events; None if it is not there.
@@ -41,9 +42,14 @@ impl Watch {
     /// The kernel's, such as too many watches of this user.
     pub fn on(path: &Path, flags: WatchFlags) -> Result<Option<Self>> {
         let failed = |call: &str, errno: Errno| {
-            Error::caused(ErrorKind::Internal, format!("{call} {}", path.display()), &errno)
+            Error::caused(
+                ErrorKind::Internal,
+                format!("{call} {}", path.display()),
+                &errno,
+            )
         };
-        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(|e| failed("inotify_init", e))?;
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
+            .map_err(|e| failed("inotify_init", e))?;
         match inotify::add_watch(&inotify, path, flags) {
             Ok(_) => Ok(Some(Self { inotify })),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
@@ -60,7 +66,11 @@ impl Watch {
         match inotify::add_watch(&self.inotify, &path, CONTAINER_CHANGES) {
             Ok(_) => Ok(()),
             Err(Errno::NOENT) => Err(load::not_found(id.as_str())),
-            Err(errno) => Err(Error::caused(ErrorKind::Internal, format!("inotify_add_watch {}", path.display()), &errno)),
+            Err(errno) => Err(Error::caused(
+                ErrorKind::Internal,
+                format!("inotify_add_watch {}", path.display()),
+                &errno,
+            )),
         }
     }
 
@@ -69,12 +79,17 @@ impl Watch {
     /// # Errors
     /// The kernel's.
     pub fn wait(&self, limit: Duration) -> Result<()> {
-        let failed = |errno: Errno| Error::caused(ErrorKind::Internal, "cannot wait for the container", &errno);
+        let failed = |errno: Errno| {
+            Error::caused(ErrorKind::Internal, "cannot wait for the container", &errno)
+        };
         let limit = Timespec {
             tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: limit.subsec_nanos().into(),
         };
-        match poll(&mut [PollFd::new(&self.inotify, PollFlags::IN)], Some(&limit)) {
+        match poll(
+            &mut [PollFd::new(&self.inotify, PollFlags::IN)],
+            Some(&limit),
+        ) {
             Ok(0) | Err(Errno::INTR) => return Ok(()),
             Ok(_) => {}
             Err(errno) => return Err(failed(errno)),
@@ -97,4 +112,3 @@ impl Watch {
         self.inotify.as_fd()
     }
 }
-

@@ -42,11 +42,18 @@ pub fn create(engine: &Engine, request: VolumeRequest) -> Result<Volume> {
 }
 
 /// The same for a mount, whose anonymous volume has its name already.
-pub(crate) fn create_for(engine: &Engine, request: VolumeRequest, anonymous: bool) -> Result<Volume> {
+pub(crate) fn create_for(
+    engine: &Engine,
+    request: VolumeRequest,
+    anonymous: bool,
+) -> Result<Volume> {
     if !matches!(request.driver.as_str(), "" | DRIVER) {
         // Docker looks for a plugin of that name, and says so.
-        return Err(Error::new(ErrorKind::NotFound, format!("plugin {:?} not found", request.driver))
-            .hint("the only volume driver is local"));
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("plugin {:?} not found", request.driver),
+        )
+        .hint("the only volume driver is local"));
     }
     check_options(&request.options)?;
     let name = match request.name {
@@ -69,7 +76,10 @@ pub(crate) fn create_for(engine: &Engine, request: VolumeRequest, anonymous: boo
         other: Map::new(),
     };
     if !list::exists(engine, &name) && make(engine, &record)? {
-        let _ = event::publish(engine, &Event::now("volume", "create", &name).with("driver", DRIVER));
+        let _ = event::publish(
+            engine,
+            &Event::now("volume", "create", &name).with("driver", DRIVER),
+        );
     }
     list::load(engine, &name)
 }
@@ -83,7 +93,11 @@ fn make(engine: &Engine, record: &VolumeRecord) -> Result<bool> {
         match ketch_sys::fs::rename_exclusive(&aside, &place) {
             Ok(()) => Ok(true),
             Err(error) if error.errno == rustix::io::Errno::EXIST => Ok(false),
-            Err(error) => Err(Error::caused(ErrorKind::Internal, "cannot make the volume", &error)),
+            Err(error) => Err(Error::caused(
+                ErrorKind::Internal,
+                "cannot make the volume",
+                &error,
+            )),
         }
     });
     if !matches!(made, Ok(true)) {
@@ -96,8 +110,13 @@ fn make(engine: &Engine, record: &VolumeRecord) -> Result<bool> {
 
 fn make_aside(engine: &Engine) -> Result<(PathBuf, OwnerLock)> {
     loop {
-        let aside = engine.paths().volume_dir(&format!("{CREATING}{}", names::draw_id()?.short()));
-        fs::DirBuilder::new().mode(0o700).create(&aside).map_err(|error| io_error("mkdir", &aside, &error))?;
+        let aside = engine
+            .paths()
+            .volume_dir(&format!("{CREATING}{}", names::draw_id()?.short()));
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&aside)
+            .map_err(|error| io_error("mkdir", &aside, &error))?;
         // The lock tells a sweeper that the maker lives. One that came between mkdir and here has swept it: again.
         if let Ok(Some(lock)) = OwnerLock::take(&aside.join("lock")) {
             return Ok((aside, lock));
@@ -109,16 +128,24 @@ fn fill(dir: &Path, record: &VolumeRecord) -> Result<()> {
     for (name, mode) in [("users", 0o700), ("data", 0o755)] {
         let path = dir.join(name);
         fs::create_dir(&path).map_err(|error| io_error("mkdir", &path, &error))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(|error| io_error("chmod", &path, &error))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))
+            .map_err(|error| io_error("chmod", &path, &error))?;
     }
-    let durability = if record.anonymous { Durability::Volatile } else { Durability::Synced };
+    let durability = if record.anonymous {
+        Durability::Volatile
+    } else {
+        Durability::Synced
+    };
     Ok(record::write(&dir.join("volume.json"), record, durability)?)
 }
 
 fn check_options(options: &BTreeMap<String, String>) -> Result<()> {
     for key in options.keys() {
         if !matches!(key.as_str(), "type" | "o" | "device") {
-            return Err(Error::new(ErrorKind::Invalid, format!("invalid option: {key:?}")));
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("invalid option: {key:?}"),
+            ));
         }
     }
     let get = |key: &str| options.get(key).map(String::as_str).unwrap_or_default();
@@ -126,19 +153,37 @@ fn check_options(options: &BTreeMap<String, String>) -> Result<()> {
         return Ok(());
     }
     if get("device").is_empty() {
-        return Err(Error::new(ErrorKind::Invalid, "missing required option: \"device\""));
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            "missing required option: \"device\"",
+        ));
     }
-    let bind = matches!(get("type"), "none" | "") && get("o").split(',').any(|word| word == "bind" || word == "rbind");
-    let only_bind = get("o").split(',').all(|word| matches!(word, "bind" | "rbind" | "rw"));
+    let bind = matches!(get("type"), "none" | "")
+        && get("o")
+            .split(',')
+            .any(|word| word == "bind" || word == "rbind");
+    let only_bind = get("o")
+        .split(',')
+        .all(|word| matches!(word, "bind" | "rbind" | "rw"));
     if !(bind && only_bind) {
         return Err(Error::new(
             ErrorKind::Unsupported,
-            format!("volume options type={} o={} are not supported by this version", get("type"), get("o")),
+            format!(
+                "volume options type={} o={} are not supported by this version",
+                get("type"),
+                get("o")
+            ),
         )
         .hint("use type=none, o=bind and device=/a/directory"));
     }
     if !Path::new(get("device")).is_absolute() {
-        return Err(Error::new(ErrorKind::Invalid, format!("volume option device={} is not an absolute path", get("device"))));
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!(
+                "volume option device={} is not an absolute path",
+                get("device")
+            ),
+        ));
     }
     Ok(())
 }

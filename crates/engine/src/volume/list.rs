@@ -17,7 +17,9 @@ pub fn list(engine: &Engine) -> Result<Vec<Volume>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(&dir).map_err(|error| io_error("read", &dir, &error))? {
         let entry = entry.map_err(|error| io_error("read", &dir, &error))?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
         if name.starts_with('.') {
             sweep(engine, &name);
             continue;
@@ -39,7 +41,11 @@ pub fn list(engine: &Engine) -> Result<Vec<Volume>> {
 pub fn load(engine: &Engine, name: &str) -> Result<Volume> {
     let record = read(engine, name)?;
     let users = users::of(engine, name)?;
-    Ok(Volume { record, mountpoint: engine.paths().volume_data(name), users })
+    Ok(Volume {
+        record,
+        mountpoint: engine.paths().volume_data(name),
+        users,
+    })
 }
 
 /// One volume in Docker's JSON.

@@ -75,7 +75,13 @@ pub struct Volume {
 impl Volume {
     /// Docker's JSON.
     pub fn to_docker_json(&self) -> Value {
-        let map = |map: &BTreeMap<String, String>| if map.is_empty() { Value::Null } else { serde_json::json!(map) };
+        let map = |map: &BTreeMap<String, String>| {
+            if map.is_empty() {
+                Value::Null
+            } else {
+                serde_json::json!(map)
+            }
+        };
         serde_json::json!({
             "CreatedAt": self.record.created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             "Driver": DRIVER,
@@ -110,13 +116,19 @@ fn read(engine: &Engine, name: &str) -> Result<VolumeRecord> {
         return Err(not_found(name));
     }
     let path = engine.paths().volume_record(name);
-    let Some(found) = record::read_if_there::<VolumeRecord>(&path)? else { return Err(not_found(name)) };
+    let Some(found) = record::read_if_there::<VolumeRecord>(&path)? else {
+        return Err(not_found(name));
+    };
     record::check_version(&path, found.version, VERSION)?;
     Ok(found)
 }
 
 fn io_error(call: &str, path: &std::path::Path, error: &std::io::Error) -> Error {
-    Error::caused(ErrorKind::Internal, format!("{call} {}", path.display()), error)
+    Error::caused(
+        ErrorKind::Internal,
+        format!("{call} {}", path.display()),
+        error,
+    )
 }
 
 #[cfg(test)]

@@ -46,34 +46,54 @@ pub fn populate(engine: &Engine, name: &str, root: BorrowedFd<'_>, target: &Path
         return Ok(());
     }
     if is_empty(source.as_fd(), name)? {
-        return copy_attributes(source.as_fd(), data.as_fd()).map_err(|errno| failed("copy to", name, errno));
+        return copy_attributes(source.as_fd(), data.as_fd())
+            .map_err(|errno| failed("copy to", name, errno));
     }
     mark(engine, &mut record, true)?;
-    let mut copy = Copy { links: HashMap::new() };
-    copy.directory(source.as_fd(), data.as_fd(), 0).map_err(|errno| failed("copy to", name, errno))?;
+    let mut copy = Copy {
+        links: HashMap::new(),
+    };
+    copy.directory(source.as_fd(), data.as_fd(), 0)
+        .map_err(|errno| failed("copy to", name, errno))?;
     mark(engine, &mut record, false)
 }
 
 fn mark(engine: &Engine, record: &mut VolumeRecord, populating: bool) -> Result<()> {
     record.populating = populating;
     // A power cut may lose the content that was copied as well as this mark; the files' own writes are not synced.
-    Ok(record::write(&engine.paths().volume_record(&record.name), record, Durability::Volatile)?)
+    Ok(record::write(
+        &engine.paths().volume_record(&record.name),
+        record,
+        Durability::Volatile,
+    )?)
 }
 
 fn open_data(engine: &Engine, name: &str) -> Result<OwnedFd> {
     let path = engine.paths().volume_data(name);
-    ketch_sys::fs::open_directory(&path)
-        .map_err(|error| Error::caused(ErrorKind::Internal, format!("cannot open volume {name}"), &error))
+    ketch_sys::fs::open_directory(&path).map_err(|error| {
+        Error::caused(
+            ErrorKind::Internal,
+            format!("cannot open volume {name}"),
+            &error,
+        )
+    })
 }
 
 fn is_empty(dir: BorrowedFd<'_>, name: &str) -> Result<bool> {
-    Ok(entries(dir).map_err(|errno| failed("read", name, errno))?.is_empty())
+    Ok(entries(dir)
+        .map_err(|errno| failed("read", name, errno))?
+        .is_empty())
 }
 
 fn empty(dir: BorrowedFd<'_>, name: &str) -> Result<()> {
     for entry in entries(dir).map_err(|errno| failed("read", name, errno))? {
-        ketch_sys::fs::remove_tree_at(dir, &entry)
-            .map_err(|error| Error::caused(ErrorKind::Internal, format!("cannot empty volume {name}"), &error))?;
+        ketch_sys::fs::remove_tree_at(dir, &entry).map_err(|error| {
+            Error::caused(
+                ErrorKind::Internal,
+                format!("cannot empty volume {name}"),
+                &error,
+            )
+        })?;
     }
     Ok(())
 }
@@ -100,7 +120,12 @@ struct Copy {
 }
 
 impl Copy {
-    fn directory(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: usize) -> rustix::io::Result<()> {
+    fn directory(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        depth: usize,
+    ) -> rustix::io::Result<()> {
         if depth > MAX_DEPTH {
             return Err(Errno::NAMETOOLONG);
         }
@@ -134,7 +159,10 @@ impl Copy {
             if let Some((dir, first)) = self.links.get(&key) {
                 return rustix::fs::linkat(dir, first, to, name, AtFlags::empty());
             }
-            self.links.insert(key, (rustix::io::fcntl_dupfd_cloexec(to, 3)?, name.to_owned()));
+            self.links.insert(
+                key,
+                (rustix::io::fcntl_dupfd_cloexec(to, 3)?, name.to_owned()),
+            );
         }
         match kind {
             FileType::RegularFile => return copy_file(from, to, name, stat),
@@ -143,30 +171,50 @@ impl Copy {
                 rustix::fs::symlinkat(text, to, name)?;
             }
             // An overlay shows no whiteouts; nodes, fifos and sockets are made anew.
-            _ => rustix::fs::mknodat(to, name, kind, Mode::from_raw_mode(stat.st_mode), stat.st_rdev)?,
+            _ => rustix::fs::mknodat(
+                to,
+                name,
+                kind,
+                Mode::from_raw_mode(stat.st_mode),
+                stat.st_rdev,
+            )?,
         }
         set_attributes_at(from, to, name, stat)
     }
 }
 
-fn copy_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> rustix::io::Result<()> {
+fn copy_file(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    name: &OsStr,
+    stat: &Stat,
+) -> rustix::io::Result<()> {
     let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let write = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let source = rustix::fs::openat(from, name, read, Mode::empty())?;
     let target = rustix::fs::openat(to, name, write, Mode::RUSR | Mode::WUSR)?;
     let length = u64::try_from(stat.st_size).unwrap_or(0);
-    ketch_sys::fs::copy_file(source.as_fd(), target.as_fd(), length).map_err(|error| error.errno)?;
+    ketch_sys::fs::copy_file(source.as_fd(), target.as_fd(), length)
+        .map_err(|error| error.errno)?;
     copy_attributes(source.as_fd(), target.as_fd())
 }
 
 /// Owner, mode, extended attributes and times of an open file or directory. The owner first: chown clears bits.
 fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> rustix::io::Result<()> {
     let stat = rustix::fs::fstat(from)?;
-    rustix::fs::fchown(to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+    rustix::fs::fchown(
+        to,
+        Some(Uid::from_raw(stat.st_uid)),
+        Some(Gid::from_raw(stat.st_gid)),
+    )?;
     rustix::fs::fchmod(to, Mode::from_raw_mode(stat.st_mode))?;
-    for (key, value) in ketch_sys::fs::xattrs_at(from, OsStr::new("."))
-        .or_else(|errno| if errno == Errno::NOTDIR { own_xattrs(from) } else { Err(errno) })?
-    {
+    for (key, value) in ketch_sys::fs::xattrs_at(from, OsStr::new(".")).or_else(|errno| {
+        if errno == Errno::NOTDIR {
+            own_xattrs(from)
+        } else {
+            Err(errno)
+        }
+    })? {
         if !key.as_bytes().starts_with(b"trusted.overlay.") {
             rustix::fs::fsetxattr(to, &*key, &value, rustix::fs::XattrFlags::empty())?;
         }
@@ -183,8 +231,13 @@ fn own_xattrs(file: BorrowedFd<'_>) -> rustix::io::Result<Vec<(std::ffi::CString
         Err(errno) => return Err(errno),
     };
     let mut found = Vec::new();
-    for key in list[..length].split(|&byte| byte == 0).filter(|key| !key.is_empty()) {
-        let Ok(key) = std::ffi::CString::new(key) else { continue };
+    for key in list[..length]
+        .split(|&byte| byte == 0)
+        .filter(|key| !key.is_empty())
+    {
+        let Ok(key) = std::ffi::CString::new(key) else {
+            continue;
+        };
         let mut value = vec![0u8; 64 << 10];
         match rustix::fs::fgetxattr(file, &*key, &mut value) {
             Ok(length) => {
@@ -199,11 +252,27 @@ fn own_xattrs(file: BorrowedFd<'_>) -> rustix::io::Result<Vec<(std::ffi::CString
 }
 
 /// The same for links and nodes, which cannot be opened.
-fn set_attributes_at(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> rustix::io::Result<()> {
+fn set_attributes_at(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    name: &OsStr,
+    stat: &Stat,
+) -> rustix::io::Result<()> {
     let owner = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    rustix::fs::chownat(to, name, Some(owner.0), Some(owner.1), AtFlags::SYMLINK_NOFOLLOW)?;
+    rustix::fs::chownat(
+        to,
+        name,
+        Some(owner.0),
+        Some(owner.1),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-        rustix::fs::chmodat(to, name, Mode::from_raw_mode(stat.st_mode), AtFlags::empty())?;
+        rustix::fs::chmodat(
+            to,
+            name,
+            Mode::from_raw_mode(stat.st_mode),
+            AtFlags::empty(),
+        )?;
     }
     for (key, value) in ketch_sys::fs::xattrs_at(from, name)? {
         if !key.as_bytes().starts_with(b"trusted.overlay.") {
@@ -214,10 +283,13 @@ fn set_attributes_at(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &OsStr, sta
 }
 
 fn times(stat: &Stat) -> Timestamps {
-    let time = |seconds: i64, nanoseconds: i64| Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+    let time = |seconds: i64, nanoseconds: i64| Timespec {
+        tv_sec: seconds,
+        tv_nsec: nanoseconds,
+    };
     Timestamps {
-        last_access: time(stat.st_atime as i64, stat.st_atime_nsec as i64),
-        last_modification: time(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+        last_access: time(stat.st_atime, stat.st_atime_nsec as i64),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec as i64),
     }
 }
 

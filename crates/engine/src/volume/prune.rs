@@ -51,7 +51,11 @@ pub fn prune(engine: &Engine, options: &PruneOptions) -> Result<Pruned> {
 
 fn wanted(volume: &Volume, options: &PruneOptions) -> bool {
     let has = |filter: &String| match filter.split_once('=') {
-        Some((key, value)) => volume.record.labels.get(key).is_some_and(|found| found == value),
+        Some((key, value)) => volume
+            .record
+            .labels
+            .get(key)
+            .is_some_and(|found| found == value),
         None => volume.record.labels.contains_key(filter),
     };
     (options.all || volume.record.anonymous)
@@ -67,11 +71,18 @@ pub fn size_bytes(volume: &Volume) -> u64 {
 /// Bytes on disk of a tree; what cannot be read counts nothing.
 fn size(path: &Path, depth: usize) -> u64 {
     const MAX_DEPTH: usize = 256;
-    let Ok(metadata) = path.symlink_metadata() else { return 0 };
+    let Ok(metadata) = path.symlink_metadata() else {
+        return 0;
+    };
     let own = metadata.blocks() * 512;
     if !metadata.is_dir() || depth >= MAX_DEPTH {
         return own;
     }
-    let Ok(entries) = std::fs::read_dir(path) else { return own };
-    own + entries.flatten().map(|entry| size(&entry.path(), depth + 1)).sum::<u64>()
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return own;
+    };
+    own + entries
+        .flatten()
+        .map(|entry| size(&entry.path(), depth + 1))
+        .sum::<u64>()
 }

@@ -31,13 +31,23 @@ fn remove_there(engine: &Engine, name: &str) -> Result<()> {
                 format!("remove {name}: volume is in use - [{}]", ids.join(", ")),
             ));
         }
-        let aside = engine.paths().volume_dir(&format!("{REMOVING}{}", names::draw_id()?.short()));
+        let aside = engine
+            .paths()
+            .volume_dir(&format!("{REMOVING}{}", names::draw_id()?.short()));
         let place = engine.paths().volume_dir(name);
         // Commit point: the volume is gone.
         fs::rename(&place, &aside).map_err(|error| io_error("rename", &place, &error))?;
         aside
     };
-    let _ = event::publish(engine, &Event::now("volume", "destroy", name).with("driver", DRIVER));
-    ketch_sys::fs::remove_tree(&aside)
-        .map_err(|error| Error::caused(ErrorKind::Internal, format!("the content of volume {name} is left"), &error))
+    let _ = event::publish(
+        engine,
+        &Event::now("volume", "destroy", name).with("driver", DRIVER),
+    );
+    ketch_sys::fs::remove_tree(&aside).map_err(|error| {
+        Error::caused(
+            ErrorKind::Internal,
+            format!("the content of volume {name} is left"),
+            &error,
+        )
+    })
 }

@@ -8,7 +8,10 @@ use crate::names::draw_id;
 use crate::test_support::engine;
 
 fn named(name: &str) -> VolumeRequest {
-    VolumeRequest { name: Some(name.into()), ..VolumeRequest::default() }
+    VolumeRequest {
+        name: Some(name.into()),
+        ..VolumeRequest::default()
+    }
 }
 
 /// A container as far as volumes care: a directory with a state.
@@ -23,10 +26,24 @@ fn container(engine: &Engine) -> Id {
 fn a_volume_is_made_once_and_found_again() {
     let (_dir, engine) = engine();
     let first = create(&engine, named("data")).unwrap();
-    let again = create(&engine, VolumeRequest { labels: [("a".into(), "b".into())].into(), ..named("data") }).unwrap();
+    let again = create(
+        &engine,
+        VolumeRequest {
+            labels: [("a".into(), "b".into())].into(),
+            ..named("data")
+        },
+    )
+    .unwrap();
     assert_eq!(first.record, again.record);
     assert!(first.mountpoint.is_dir());
-    assert_eq!(fs::metadata(&first.mountpoint).unwrap().permissions().mode() & 0o7777, 0o755);
+    assert_eq!(
+        fs::metadata(&first.mountpoint)
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o7777,
+        0o755
+    );
     assert_eq!(list(&engine).unwrap().len(), 1);
     assert_eq!(inspect(&engine, "data").unwrap()["Driver"], "local");
 }
@@ -34,17 +51,46 @@ fn a_volume_is_made_once_and_found_again() {
 #[test]
 fn what_is_not_a_local_volume_is_refused_by_name() {
     let (_dir, engine) = engine();
-    let options = |pairs: &[(&str, &str)]| pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
+    let options = |pairs: &[(&str, &str)]| {
+        pairs
+            .iter()
+            .map(|&(k, v)| (k.to_owned(), v.to_owned()))
+            .collect()
+    };
     let refused = |request| create(&engine, request).unwrap_err();
-    assert_eq!(refused(VolumeRequest { driver: "nfs".into(), ..named("data") }).message, "plugin \"nfs\" not found");
+    assert_eq!(
+        refused(VolumeRequest {
+            driver: "nfs".into(),
+            ..named("data")
+        })
+        .message,
+        "plugin \"nfs\" not found"
+    );
     assert_eq!(refused(named("a/b")).kind, ErrorKind::Invalid);
     let nfs = options(&[("type", "nfs"), ("o", "addr=x"), ("device", ":/x")]);
-    assert_eq!(refused(VolumeRequest { options: nfs, ..named("data") }).kind, ErrorKind::Unsupported);
-    let unknown = VolumeRequest { options: options(&[("size", "1")]), ..named("data") };
+    assert_eq!(
+        refused(VolumeRequest {
+            options: nfs,
+            ..named("data")
+        })
+        .kind,
+        ErrorKind::Unsupported
+    );
+    let unknown = VolumeRequest {
+        options: options(&[("size", "1")]),
+        ..named("data")
+    };
     assert_eq!(refused(unknown).message, "invalid option: \"size\"");
     assert!(list(&engine).unwrap().is_empty());
     let bind = options(&[("type", "none"), ("o", "bind"), ("device", "/srv")]);
-    create(&engine, VolumeRequest { options: bind, ..named("data") }).unwrap();
+    create(
+        &engine,
+        VolumeRequest {
+            options: bind,
+            ..named("data")
+        },
+    )
+    .unwrap();
     assert_eq!(data_source(&engine, "data").unwrap(), Path::new("/srv"));
 }
 
@@ -55,28 +101,67 @@ fn a_volume_in_use_stays_until_its_last_user_is_gone() {
     let id = container(&engine);
     attach_user(&engine, "data", &id).unwrap();
     let error = remove(&engine, "data", true).unwrap_err();
-    assert_eq!((error.kind, error.message), (ErrorKind::Conflict, format!("remove data: volume is in use - [{id}]")));
+    assert_eq!(
+        (error.kind, error.message),
+        (
+            ErrorKind::Conflict,
+            format!("remove data: volume is in use - [{id}]")
+        )
+    );
     // A user whose container was removed, but by a command that died before it said so here.
     fs::remove_dir_all(engine.paths().container_dir(&id)).unwrap();
     remove(&engine, "data", false).unwrap();
-    assert_eq!(remove(&engine, "data", false).unwrap_err().message, "get data: no such volume");
+    assert_eq!(
+        remove(&engine, "data", false).unwrap_err().message,
+        "get data: no such volume"
+    );
     remove(&engine, "data", true).unwrap();
-    assert_eq!(attach_user(&engine, "data", &id).unwrap_err().kind, ErrorKind::NotFound);
-    assert_eq!(fs::read_dir(engine.paths().volumes_dir()).unwrap().count(), 0);
+    assert_eq!(
+        attach_user(&engine, "data", &id).unwrap_err().kind,
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        fs::read_dir(engine.paths().volumes_dir()).unwrap().count(),
+        0
+    );
 }
 
 #[test]
 fn prune_takes_unused_anonymous_volumes_unless_all_are_wanted() {
     let (_dir, engine) = engine();
     create(&engine, named("keep")).unwrap();
-    let anonymous = create(&engine, VolumeRequest::default()).unwrap().record.name;
-    let used = create(&engine, VolumeRequest::default()).unwrap().record.name;
+    let anonymous = create(&engine, VolumeRequest::default())
+        .unwrap()
+        .record
+        .name;
+    let used = create(&engine, VolumeRequest::default())
+        .unwrap()
+        .record
+        .name;
     attach_user(&engine, &used, &container(&engine)).unwrap();
     assert_eq!(anonymous.len(), 64);
-    assert_eq!(prune(&engine, &PruneOptions::default()).unwrap().volumes, [anonymous]);
-    let labelled = PruneOptions { all: true, labels: vec!["x".into()], ..PruneOptions::default() };
+    assert_eq!(
+        prune(&engine, &PruneOptions::default()).unwrap().volumes,
+        [anonymous]
+    );
+    let labelled = PruneOptions {
+        all: true,
+        labels: vec!["x".into()],
+        ..PruneOptions::default()
+    };
     assert!(prune(&engine, &labelled).unwrap().volumes.is_empty());
-    assert_eq!(prune(&engine, &PruneOptions { all: true, ..PruneOptions::default() }).unwrap().volumes, ["keep"]);
+    assert_eq!(
+        prune(
+            &engine,
+            &PruneOptions {
+                all: true,
+                ..PruneOptions::default()
+            }
+        )
+        .unwrap()
+        .volumes,
+        ["keep"]
+    );
 }
 
 #[test]
@@ -88,7 +173,10 @@ fn what_killed_commands_left_is_swept_but_not_what_is_being_made() {
     }
     let lock = crate::lock::OwnerLock::take(&dir.join(".creating-1/lock")).unwrap();
     assert!(list(&engine).unwrap().is_empty());
-    let left: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> = fs::read_dir(&dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(left, [".creating-1"]);
     drop(lock);
 }
@@ -114,12 +202,21 @@ fn an_empty_volume_takes_over_the_image_and_a_used_one_does_not() {
     create(&engine, named("data")).unwrap();
     let data = engine.paths().volume_data("data");
     populate(&engine, "data", root.as_fd(), Path::new("/data")).unwrap();
-    let (file, same) = (fs::metadata(data.join("file")).unwrap(), fs::metadata(data.join("sub/same")).unwrap());
+    let (file, same) = (
+        fs::metadata(data.join("file")).unwrap(),
+        fs::metadata(data.join("sub/same")).unwrap(),
+    );
     assert_eq!(fs::read(data.join("file")).unwrap(), b"content");
     assert_eq!(file.ino(), same.ino());
     assert_eq!(file.permissions().mode() & 0o7777, 0o4750);
-    assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o7777, 0o1777);
-    assert_eq!(fs::read_link(data.join("link")).unwrap(), Path::new("/etc/passwd"));
+    assert_eq!(
+        fs::metadata(&data).unwrap().permissions().mode() & 0o7777,
+        0o1777
+    );
+    assert_eq!(
+        fs::read_link(data.join("link")).unwrap(),
+        Path::new("/etc/passwd")
+    );
     fs::remove_file(data.join("link")).unwrap();
     populate(&engine, "data", root.as_fd(), Path::new("/data")).unwrap();
     assert!(!data.join("link").exists() && fs::symlink_metadata(data.join("link")).is_err());
@@ -131,7 +228,12 @@ fn a_copy_that_was_cut_short_is_made_again() {
     let (_image, root) = image();
     let mut record = create(&engine, named("data")).unwrap().record;
     record.populating = true;
-    record::write(&engine.paths().volume_record("data"), &record, record::Durability::Volatile).unwrap();
+    record::write(
+        &engine.paths().volume_record("data"),
+        &record,
+        record::Durability::Volatile,
+    )
+    .unwrap();
     let data = engine.paths().volume_data("data");
     fs::write(data.join("half"), "").unwrap();
     populate(&engine, "data", root.as_fd(), Path::new("data")).unwrap();
@@ -146,5 +248,10 @@ fn a_link_in_the_image_does_not_lead_to_the_host() {
     symlink("/etc", image.path().join("out")).unwrap();
     create(&engine, named("data")).unwrap();
     populate(&engine, "data", root.as_fd(), Path::new("/out")).unwrap();
-    assert_eq!(fs::read_dir(engine.paths().volume_data("data")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(engine.paths().volume_data("data"))
+            .unwrap()
+            .count(),
+        0
+    );
 }

@@ -28,7 +28,9 @@ pub fn attach_user(engine: &Engine, name: &str, container: &Id) -> Result<()> {
 pub fn detach_user(engine: &Engine, name: &str, container: &Id) -> Result<()> {
     let path = engine.paths().volume_users(name).join(container.as_str());
     match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("unlink", &path, &error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(io_error("unlink", &path, &error))
+        }
         _ => Ok(()),
     }
 }

@@ -50,7 +50,11 @@ pub struct CopyOptions {
 /// `NotFound` in Docker's words: "Could not find the file /x in container c".
 pub fn stat_path(engine: &Engine, wanted: &str, path: &str) -> Result<PathStat> {
     let id = load::resolve(engine, wanted)?;
-    root::with(engine, &id, |place| Source::find(place.root, path, false).map_err(|e| missing(e, path, wanted))?.stat())
+    root::with(engine, &id, |place| {
+        Source::find(place.root, path, false)
+            .map_err(|e| missing(e, path, wanted))?
+            .stat()
+    })
 }
 
 /// Writes a tar archive of a path in a container; its entries begin with the path's last component (`.` for a path that
@@ -67,7 +71,8 @@ pub fn copy_out(
 ) -> Result<PathStat> {
     let id = load::resolve(engine, wanted)?;
     root::with(engine, &id, |place| {
-        let source = Source::find(place.root, path, follow_link).map_err(|error| missing(error, path, wanted))?;
+        let source = Source::find(place.root, path, follow_link)
+            .map_err(|error| missing(error, path, wanted))?;
         let stat = source.stat()?;
         pack::pack(&source, &source.name(), writer)?;
         Ok(stat)
@@ -88,13 +93,23 @@ pub fn copy_in(
 ) -> Result<()> {
     let id = load::resolve(engine, wanted)?;
     root::with(engine, &id, |place| {
-        let source = Source::find(place.root, path, true).map_err(|error| missing(error, path, wanted))?;
+        let source =
+            Source::find(place.root, path, true).map_err(|error| missing(error, path, wanted))?;
         if !source.is_dir() {
-            return Err(Error::new(ErrorKind::Invalid, "extraction point is not a directory"));
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "extraction point is not a directory",
+            ));
         }
         place.check_writable(path)?;
-        let owner = if options.archive { Owner::Archive } else { Owner::Fixed(0, 0) };
-        Unpack::new(place.root, Path::new(path), owner).run(BufReader::new(reader)).map(drop)
+        let owner = if options.archive {
+            Owner::Archive
+        } else {
+            Owner::Fixed(0, 0)
+        };
+        Unpack::new(place.root, Path::new(path), owner)
+            .run(BufReader::new(reader))
+            .map(drop)
     })
 }
 
@@ -102,21 +117,36 @@ pub fn copy_in(
 ///
 /// # Errors
 /// As [`copy_out`]; "no such directory", "cannot copy directory" and the like for a target that does not fit.
-pub fn copy_to_host(engine: &Engine, wanted: &str, from: &str, to: &Path, options: CopyOptions) -> Result<u64> {
+pub fn copy_to_host(
+    engine: &Engine,
+    wanted: &str,
+    from: &str,
+    to: &Path,
+    options: CopyOptions,
+) -> Result<u64> {
     let id = load::resolve(engine, wanted)?;
     let host = open_host_root()?;
     root::with(engine, &id, |place| {
-        let source = Source::find(place.root, from, options.follow_link).map_err(|e| missing(e, from, wanted))?;
-        let target = rules::target(host.as_fd(), &host_path(to), &source).map_err(|error| host_missing(error, to))?;
+        let source = Source::find(place.root, from, options.follow_link)
+            .map_err(|e| missing(e, from, wanted))?;
+        let target = rules::target(host.as_fd(), &host_path(to), &source)
+            .map_err(|error| host_missing(error, to))?;
         // The directory itself is the root of the unpacking: links that came out of the container lead nowhere else.
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let dir = ketch_sys::fs::open_in_root(host.as_fd(), &target.dir, flags, Mode::empty())
             .map_err(|errno| host_missing(errno, to))?;
         let owner = match options.archive {
             true => Owner::Archive,
-            false => Owner::Fixed(rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+            false => Owner::Fixed(
+                rustix::process::geteuid().as_raw(),
+                rustix::process::getegid().as_raw(),
+            ),
         };
-        stream(&source, &target.name, Unpack::new(dir.as_fd(), Path::new("."), owner))
+        stream(
+            &source,
+            &target.name,
+            Unpack::new(dir.as_fd(), Path::new("."), owner),
+        )
     })
 }
 
@@ -124,25 +154,44 @@ pub fn copy_to_host(engine: &Engine, wanted: &str, from: &str, to: &Path, option
 ///
 /// # Errors
 /// As [`copy_in`] and [`copy_to_host`].
-pub fn copy_from_host(engine: &Engine, from: &Path, wanted: &str, to: &str, options: CopyOptions) -> Result<u64> {
+pub fn copy_from_host(
+    engine: &Engine,
+    from: &Path,
+    wanted: &str,
+    to: &str,
+    options: CopyOptions,
+) -> Result<u64> {
     let id = load::resolve(engine, wanted)?;
     let host = open_host_root()?;
-    let source = Source::find(host.as_fd(), &host_path(from), options.follow_link).map_err(|e| host_missing(e, from))?;
+    let source = Source::find(host.as_fd(), &host_path(from), options.follow_link)
+        .map_err(|e| host_missing(e, from))?;
     root::with(engine, &id, |place| {
-        let target = rules::target(place.root, to, &source).map_err(|error| missing(error, to, wanted))?;
+        let target =
+            rules::target(place.root, to, &source).map_err(|error| missing(error, to, wanted))?;
         place.check_writable(&target.dir.to_string_lossy())?;
-        let owner = if options.archive { Owner::Archive } else { Owner::Fixed(0, 0) };
-        stream(&source, &target.name, Unpack::new(place.root, &target.dir, owner))
+        let owner = if options.archive {
+            Owner::Archive
+        } else {
+            Owner::Fixed(0, 0)
+        };
+        stream(
+            &source,
+            &target.name,
+            Unpack::new(place.root, &target.dir, owner),
+        )
     })
 }
 
 /// Packs in one thread and unpacks in another, through a pipe.
 fn stream(source: &Source, name: &str, unpack: Unpack<'_>) -> Result<u64> {
-    let (reader, writer) = io::pipe().map_err(|error| Error::caused(ErrorKind::Internal, "pipe", &error))?;
+    let (reader, writer) =
+        io::pipe().map_err(|error| Error::caused(ErrorKind::Internal, "pipe", &error))?;
     std::thread::scope(|scope| {
         let packer = scope.spawn(|| pack::pack(source, name, writer));
         let unpacked = unpack.run(BufReader::with_capacity(256 << 10, reader));
-        let packed = packer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let packed = packer
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         // Where the unpacker gave up, the packer's broken pipe is not the reason.
         let bytes = unpacked?;
         packed?;
@@ -151,7 +200,8 @@ fn stream(source: &Source, name: &str, unpack: Unpack<'_>) -> Result<u64> {
 }
 
 fn open_host_root() -> Result<std::os::fd::OwnedFd> {
-    ketch_sys::fs::open_directory(Path::new("/")).map_err(|error| Error::caused(ErrorKind::Internal, "open /", &error))
+    ketch_sys::fs::open_directory(Path::new("/"))
+        .map_err(|error| Error::caused(ErrorKind::Internal, "open /", &error))
 }
 
 /// The path as text; what is not UTF-8 cannot be typed in most shells, and is then not found.
@@ -180,11 +230,17 @@ impl From<rustix::io::Errno> for PlaceError {
 }
 
 fn missing(error: PlaceError, path: &str, container: &str) -> Error {
-    place_error(error, format!("Could not find the file {path} in container {container}"))
+    place_error(
+        error,
+        format!("Could not find the file {path} in container {container}"),
+    )
 }
 
 fn host_missing(error: impl Into<PlaceError>, path: &Path) -> Error {
-    place_error(error.into(), format!("lstat {}: no such file or directory", path.display()))
+    place_error(
+        error.into(),
+        format!("lstat {}: no such file or directory", path.display()),
+    )
 }
 
 fn place_error(error: PlaceError, not_found: String) -> Error {
@@ -200,7 +256,8 @@ fn path_stat(name: String, stat: &Stat, link_target: String) -> PathStat {
         name,
         size: u64::try_from(stat.st_size).unwrap_or(0),
         mode: stat.st_mode,
-        modified: Timestamp::new(stat.st_mtime as i64, stat.st_mtime_nsec as i32).unwrap_or(Timestamp::UNIX_EPOCH),
+        modified: Timestamp::new(stat.st_mtime, i32::try_from(stat.st_mtime_nsec).unwrap_or(0))
+            .unwrap_or(Timestamp::UNIX_EPOCH),
         link_target,
     }
 }

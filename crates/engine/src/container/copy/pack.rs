@@ -20,9 +20,14 @@ const MAX_DEPTH: usize = 200;
 
 /// Writes an archive of `source` whose entries begin with `name`.
 pub(super) fn pack(source: &Source, name: &str, writer: impl Write) -> Result<()> {
-    let mut pack = Pack { writer: Writer::new(writer), links: HashMap::new() };
+    let mut pack = Pack {
+        writer: Writer::new(writer),
+        links: HashMap::new(),
+    };
     pack.entry(source.dir.as_fd(), &source.entry, name.as_bytes(), 0)?;
-    pack.writer.finish().map_err(|error| failed(name.as_bytes(), &error))?;
+    pack.writer
+        .finish()
+        .map_err(|error| failed(name.as_bytes(), &error))?;
     Ok(())
 }
 
@@ -33,7 +38,13 @@ struct Pack<W> {
 }
 
 impl<W: Write> Pack<W> {
-    fn entry(&mut self, dir: BorrowedFd<'_>, name: &OsStr, path: &[u8], depth: usize) -> Result<()> {
+    fn entry(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &OsStr,
+        path: &[u8],
+        depth: usize,
+    ) -> Result<()> {
         if depth > MAX_DEPTH {
             return Err(failed(path, &Errno::NAMETOOLONG));
         }
@@ -57,30 +68,50 @@ impl<W: Write> Pack<W> {
                 entry.link.clone_from(first);
                 entry.size = 0;
                 entry.xattrs.clear();
-                return self.writer.append(&entry).map_err(|error| failed(path, &error));
+                return self
+                    .writer
+                    .append(&entry)
+                    .map_err(|error| failed(path, &error));
             }
             self.links.insert(identity, path.to_owned());
         }
         if kind == FileType::Symlink {
-            let text = rustix::fs::readlinkat(dir, name, Vec::new()).map_err(|errno| failed(path, &errno))?;
+            let text = rustix::fs::readlinkat(dir, name, Vec::new())
+                .map_err(|errno| failed(path, &errno))?;
             entry.link = text.into_bytes();
         }
         if kind != FileType::RegularFile {
-            return self.writer.append(&entry).map_err(|error| failed(path, &error));
+            return self
+                .writer
+                .append(&entry)
+                .map_err(|error| failed(path, &error));
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         match rustix::fs::openat(dir, name, flags, Mode::empty()) {
-            Ok(file) => self.writer.append_file(&entry, File::from(file)).map_err(|error| failed(path, &error)),
+            Ok(file) => self
+                .writer
+                .append_file(&entry, File::from(file))
+                .map_err(|error| failed(path, &error)),
             Err(Errno::NOENT) if depth > 0 => Ok(()),
             Err(errno) => Err(failed(path, &errno)),
         }
     }
 
-    fn directory(&mut self, dir: BorrowedFd<'_>, name: &OsStr, path: &[u8], stat: &Stat, depth: usize) -> Result<()> {
-        let opened = ketch_sys::fs::open_directory_at(dir, name).map_err(|error| failed(path, &error))?;
+    fn directory(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &OsStr,
+        path: &[u8],
+        stat: &Stat,
+        depth: usize,
+    ) -> Result<()> {
+        let opened =
+            ketch_sys::fs::open_directory_at(dir, name).map_err(|error| failed(path, &error))?;
         let mut entry = entry(FileType::Directory, path, stat);
         entry.xattrs = attributes(dir, name, path)?;
-        self.writer.append(&entry).map_err(|error| failed(path, &error))?;
+        self.writer
+            .append(&entry)
+            .map_err(|error| failed(path, &error))?;
         let mut names = Vec::new();
         for found in rustix::fs::Dir::read_from(&opened).map_err(|errno| failed(path, &errno))? {
             let found = found.map_err(|errno| failed(path, &errno))?;
@@ -114,7 +145,10 @@ fn entry(kind: FileType, path: &[u8], stat: &Stat) -> Entry {
     entry.mode = stat.st_mode & 0o7777;
     entry.uid = stat.st_uid;
     entry.gid = stat.st_gid;
-    entry.mtime = Time { seconds: stat.st_mtime as i64, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) };
+    entry.mtime = Time {
+        seconds: stat.st_mtime,
+        nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+    };
     if kind == Kind::File {
         entry.size = u64::try_from(stat.st_size).unwrap_or(0);
     }
@@ -139,5 +173,9 @@ fn attributes(dir: BorrowedFd<'_>, name: &OsStr, path: &[u8]) -> Result<Vec<(Vec
 }
 
 fn failed(path: &[u8], error: &(dyn std::error::Error + 'static)) -> Error {
-    Error::caused(ErrorKind::Internal, format!("cannot read {}", String::from_utf8_lossy(path)), error)
+    Error::caused(
+        ErrorKind::Internal,
+        format!("cannot read {}", String::from_utf8_lossy(path)),
+        error,
+    )
 }

@@ -35,13 +35,15 @@ impl Place<'_> {
             .filter(|mount| path.starts_with(&mount.target))
             .max_by_key(|mount| mount.target.len());
         match over {
-            Some(mount) if mount.read_only => {
-                Err(Error::new(ErrorKind::Invalid, "mounted volume is marked read-only"))
-            }
+            Some(mount) if mount.read_only => Err(Error::new(
+                ErrorKind::Invalid,
+                "mounted volume is marked read-only",
+            )),
             Some(_) => Ok(()),
-            None if self.config.security.read_only => {
-                Err(Error::new(ErrorKind::Invalid, "container rootfs is marked read-only"))
-            }
+            None if self.config.security.read_only => Err(Error::new(
+                ErrorKind::Invalid,
+                "container rootfs is marked read-only",
+            )),
             None => Ok(()),
         }
     }
@@ -51,18 +53,28 @@ impl Place<'_> {
 ///
 /// # Errors
 /// What `work` says; the root cannot be opened or mounted.
-pub(super) fn with<T: Send>(engine: &Engine, id: &Id, work: impl FnOnce(&Place<'_>) -> Result<T> + Send) -> Result<T> {
+pub(super) fn with<T: Send>(
+    engine: &Engine,
+    id: &Id,
+    work: impl FnOnce(&Place<'_>) -> Result<T> + Send,
+) -> Result<T> {
     loop {
         if let Some((lock, config)) = channel::own(engine, id)? {
             let result = in_own_namespace(|| {
                 let root = mount(engine, &config)?;
-                work(&Place { root: root.as_fd(), config: &config })
+                work(&Place {
+                    root: root.as_fd(),
+                    config: &config,
+                })
             });
             drop(lock);
             return result;
         }
         if let Some((root, config)) = open_running(engine, id)? {
-            return work(&Place { root: root.as_fd(), config: &config });
+            return work(&Place {
+                root: root.as_fd(),
+                config: &config,
+            });
         }
     }
 }
@@ -96,16 +108,21 @@ fn open_running(engine: &Engine, id: &Id) -> Result<Option<(OwnedFd, ContainerCo
 /// Runs `work` in a thread that has a mount namespace of its own, from which nothing gets out.
 fn in_own_namespace<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let separate = || -> Result<()> {
-        unshare(Namespaces::MOUNT).map_err(|error| Error::caused(ErrorKind::Internal, "cannot mount for the copy", &error))?;
+        unshare(Namespaces::MOUNT).map_err(|error| {
+            Error::caused(ErrorKind::Internal, "cannot mount for the copy", &error)
+        })?;
         let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-        rustix::mount::mount_change("/", private).map_err(|errno| failed("mount", Path::new("/"), errno))
+        rustix::mount::mount_change("/", private)
+            .map_err(|errno| failed("mount", Path::new("/"), errno))
     };
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             separate()?;
             work()
         });
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
@@ -115,9 +132,11 @@ fn mount(engine: &Engine, config: &ContainerConfig) -> Result<OwnedFd> {
     let sources = sources(engine, config)?;
     let tree = root::mount(engine, config)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    rustix::mount::move_mount(&tree, "", CWD, place, flags).map_err(|errno| failed("move_mount", place, errno))?;
+    rustix::mount::move_mount(&tree, "", CWD, place, flags)
+        .map_err(|errno| failed("move_mount", place, errno))?;
     let open = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(place, open, Mode::empty()).map_err(|errno| failed("open", place, errno))?;
+    let root = rustix::fs::open(place, open, Mode::empty())
+        .map_err(|errno| failed("open", place, errno))?;
     for (source, target) in sources {
         attach(&source, root.as_fd(), &target)?;
     }
@@ -129,7 +148,11 @@ fn sources(engine: &Engine, config: &ContainerConfig) -> Result<Vec<(OwnedFd, Pa
     let mut all = Vec::new();
     for mount in &config.mounts {
         let (path, subpath) = match &mount.source {
-            MountSource::Volume { name: Some(name), subpath, .. } => (volume::data_source(engine, name)?, subpath.as_deref()),
+            MountSource::Volume {
+                name: Some(name),
+                subpath,
+                ..
+            } => (volume::data_source(engine, name)?, subpath.as_deref()),
             MountSource::Bind { path, .. } => (PathBuf::from(path), None),
             _ => continue,
         };
@@ -140,17 +163,21 @@ fn sources(engine: &Engine, config: &ContainerConfig) -> Result<Vec<(OwnedFd, Pa
             Err(errno) => return Err(failed("open", &path, errno)),
         };
         let inside = match subpath {
-            Some(subpath) => {
-                ketch_sys::fs::open_in_root(dir.as_fd(), Path::new(subpath), OFlags::PATH, Mode::empty())
-                    .map_err(|errno| failed("open", &path.join(subpath), errno))?
-            }
+            Some(subpath) => ketch_sys::fs::open_in_root(
+                dir.as_fd(),
+                Path::new(subpath),
+                OFlags::PATH,
+                Mode::empty(),
+            )
+            .map_err(|errno| failed("open", &path.join(subpath), errno))?,
             None => dir,
         };
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
             | OpenTreeFlags::AT_EMPTY_PATH
             | OpenTreeFlags::AT_RECURSIVE;
-        let tree = rustix::mount::open_tree(&inside, "", flags).map_err(|errno| failed("open_tree", &path, errno))?;
+        let tree = rustix::mount::open_tree(&inside, "", flags)
+            .map_err(|errno| failed("open_tree", &path, errno))?;
         all.push((tree, PathBuf::from(&mount.target)));
     }
     all.sort_by_key(|(_, target)| target.components().count());
@@ -160,10 +187,12 @@ fn sources(engine: &Engine, config: &ContainerConfig) -> Result<Vec<(OwnedFd, Pa
 /// Attaches a tree at a path inside the root, which is made if it is missing, as the next start would.
 fn attach(tree: &OwnedFd, root: BorrowedFd<'_>, target: &Path) -> Result<()> {
     let stat = rustix::fs::fstat(tree).map_err(|errno| failed("stat", target, errno))?;
-    let is_dir = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory;
+    let is_dir =
+        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory;
     let place = make(root, target, is_dir).map_err(|errno| failed("open", target, errno))?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(tree, "", &place, "", flags).map_err(|errno| failed("move_mount", target, errno))
+    rustix::mount::move_mount(tree, "", &place, "", flags)
+        .map_err(|errno| failed("move_mount", target, errno))
 }
 
 fn make(root: BorrowedFd<'_>, path: &Path, is_dir: bool) -> rustix::io::Result<OwnedFd> {
@@ -171,7 +200,9 @@ fn make(root: BorrowedFd<'_>, path: &Path, is_dir: bool) -> rustix::io::Result<O
         Err(rustix::io::Errno::NOENT) => {}
         other => return other,
     }
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(rustix::io::Errno::NOENT) };
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(rustix::io::Errno::NOENT);
+    };
     let parent = make(root, parent, true)?;
     // A path descriptor is enough for the calls that make names.
     if is_dir {
@@ -187,5 +218,9 @@ fn make(root: BorrowedFd<'_>, path: &Path, is_dir: bool) -> rustix::io::Result<O
 }
 
 fn failed(call: &str, path: &Path, errno: rustix::io::Errno) -> Error {
-    Error::caused(ErrorKind::Internal, format!("{call} {}", path.display()), &errno)
+    Error::caused(
+        ErrorKind::Internal,
+        format!("{call} {}", path.display()),
+        &errno,
+    )
 }

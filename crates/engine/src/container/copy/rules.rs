@@ -31,10 +31,19 @@ impl Source {
         let content = path == "." || path.ends_with("/.");
         let follow = follow || content || path.ends_with('/');
         let clean = clean(path);
-        let shown = clean.file_name().map_or_else(|| OsString::from("/"), OsStr::to_owned);
-        let target = if follow { resolve(root, &clean)? } else { clean };
+        let shown = clean
+            .file_name()
+            .map_or_else(|| OsString::from("/"), OsStr::to_owned);
+        let target = if follow {
+            resolve(root, &clean)?
+        } else {
+            clean
+        };
         let (parent, entry) = match target.file_name() {
-            Some(name) if !content => (target.parent().unwrap_or(Path::new("/")).to_owned(), name.to_owned()),
+            Some(name) if !content => (
+                target.parent().unwrap_or(Path::new("/")).to_owned(),
+                name.to_owned(),
+            ),
             _ => (target, OsString::from(".")),
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY;
@@ -43,7 +52,13 @@ impl Source {
         if path.ends_with('/') && kind != FileType::Directory {
             return Err(PlaceError::NotFound);
         }
-        Ok(Self { dir, entry, shown, content, stat })
+        Ok(Self {
+            dir,
+            entry,
+            shown,
+            content,
+            stat,
+        })
     }
 
     pub(super) fn is_dir(&self) -> bool {
@@ -52,7 +67,11 @@ impl Source {
 
     /// What an archive of it begins with.
     pub(super) fn name(&self) -> String {
-        if self.content || self.shown == "/" { ".".to_owned() } else { self.shown.to_string_lossy().into_owned() }
+        if self.content || self.shown == "/" {
+            ".".to_owned()
+        } else {
+            self.shown.to_string_lossy().into_owned()
+        }
     }
 
     pub(super) fn stat(&self) -> Result<PathStat> {
@@ -62,7 +81,11 @@ impl Source {
                 .map_err(|errno| Error::caused(ErrorKind::Internal, "readlink", &errno))?;
             link_target = String::from_utf8_lossy(text.as_bytes()).into_owned();
         }
-        Ok(path_stat(self.shown.to_string_lossy().into_owned(), &self.stat, link_target))
+        Ok(path_stat(
+            self.shown.to_string_lossy().into_owned(),
+            &self.stat,
+            link_target,
+        ))
     }
 }
 
@@ -76,32 +99,49 @@ pub(super) struct Target {
 }
 
 /// Decides where `source` goes if it is copied to `path` inside `root`.
-pub(super) fn target(root: BorrowedFd<'_>, path: &str, source: &Source) -> Result<Target, PlaceError> {
+pub(super) fn target(
+    root: BorrowedFd<'_>,
+    path: &str,
+    source: &Source,
+) -> Result<Target, PlaceError> {
     let asserted = path.ends_with('/') || path.ends_with("/.") || path == ".";
     let clean = clean(path);
     let there = resolve(root, &clean).and_then(|resolved| {
         let flags = OFlags::PATH | OFlags::NOFOLLOW;
         let file = ketch_sys::fs::open_in_root(root, &resolved, flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&file)?;
-        Ok((resolved, FileType::from_raw_mode(stat.st_mode) == FileType::Directory))
+        Ok((
+            resolved,
+            FileType::from_raw_mode(stat.st_mode) == FileType::Directory,
+        ))
     });
     match there {
-        Ok((dir, true)) => Ok(Target { dir, name: source.name() }),
+        Ok((dir, true)) => Ok(Target {
+            dir,
+            name: source.name(),
+        }),
         Ok(_) if asserted => Err(PlaceError::Unfit("not a directory".into())),
         Ok(_) if source.is_dir() => Err(PlaceError::Unfit("cannot copy directory".into())),
         Ok((file, false)) => in_parent(root, &file),
-        Err(PlaceError::NotFound) if asserted && !source.is_dir() => Err(PlaceError::Unfit("no such directory".into())),
+        Err(PlaceError::NotFound) if asserted && !source.is_dir() => {
+            Err(PlaceError::Unfit("no such directory".into()))
+        }
         Err(PlaceError::NotFound) => in_parent(root, &clean),
         Err(error) => Err(error),
     }
 }
 
 fn in_parent(root: BorrowedFd<'_>, path: &Path) -> Result<Target, PlaceError> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(PlaceError::NotFound) };
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(PlaceError::NotFound);
+    };
     let dir = resolve(root, parent)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     ketch_sys::fs::open_in_root(root, &dir, flags, Mode::empty())?;
-    Ok(Target { dir, name: name.to_string_lossy().into_owned() })
+    Ok(Target {
+        dir,
+        name: name.to_string_lossy().into_owned(),
+    })
 }
 
 /// An absolute path without empty and `.` parts; `..` is cut by its text, as Docker does.

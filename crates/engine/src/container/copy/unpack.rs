@@ -50,7 +50,13 @@ impl<'a> Unpack<'a> {
     /// Into the directory `dir` inside `root`.
     pub(super) fn new(root: BorrowedFd<'a>, dir: &Path, owner: Owner) -> Self {
         let dir = rules::clean(&dir.to_string_lossy());
-        Self { root, dir, owner, times: Vec::new(), bytes: 0 }
+        Self {
+            root,
+            dir,
+            owner,
+            times: Vec::new(),
+            bytes: 0,
+        }
     }
 
     /// Unpacks a whole archive and returns how many bytes of content it had.
@@ -73,31 +79,55 @@ impl<'a> Unpack<'a> {
     /// An entry's path inside the root.
     fn place(&self, path: &[u8]) -> Result<PathBuf> {
         let text = Path::new(OsStr::from_bytes(path));
-        if text.components().any(|part| part == std::path::Component::ParentDir) {
+        if text
+            .components()
+            .any(|part| part == std::path::Component::ParentDir)
+        {
             return Err(Error::new(
                 ErrorKind::Invalid,
-                format!("invalid archive: the entry {} leaves its directory", text.display()),
+                format!(
+                    "invalid archive: the entry {} leaves its directory",
+                    text.display()
+                ),
             ));
         }
-        let inside: PathBuf = text.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect();
+        let inside: PathBuf = text
+            .components()
+            .filter(|part| matches!(part, std::path::Component::Normal(_)))
+            .collect();
         Ok(join(&self.dir, &inside))
     }
 
-    fn entry<R: BufRead>(&mut self, reader: &mut Reader<R>, entry: &Entry, path: &Path) -> Result<()> {
+    fn entry<R: BufRead>(
+        &mut self,
+        reader: &mut Reader<R>,
+        entry: &Entry,
+        path: &Path,
+    ) -> Result<()> {
         let failed = |errno: Errno| failed(path, errno);
-        let Some(name) = path.file_name() else { return Ok(()) };
+        let Some(name) = path.file_name() else {
+            return Ok(());
+        };
         if path == self.dir {
             // `./`: the target itself takes the attributes of the directory whose content comes.
             let dir = self.open_dir(path).map_err(failed)?;
             return self.finish_dir(&dir, entry, path).map_err(failed);
         }
-        let parent = self.parent(path.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
+        let parent = self
+            .parent(path.parent().unwrap_or(Path::new("/")))
+            .map_err(failed)?;
         let old = stat_at(&parent, name).ok().map(|(_, kind)| kind);
         match (old, entry.kind) {
             (Some(FileType::Directory), Kind::Directory) | (None, _) => {}
-            (Some(FileType::Directory), _) => return Err(overwrite("directory", path, "non-directory")),
-            (Some(_), Kind::Directory) => return Err(overwrite("non-directory", path, "directory")),
-            (Some(_), _) => rustix::fs::unlinkat(&parent, name, AtFlags::empty()).map_err(failed)?,
+            (Some(FileType::Directory), _) => {
+                return Err(overwrite("directory", path, "non-directory"));
+            }
+            (Some(_), Kind::Directory) => {
+                return Err(overwrite("non-directory", path, "directory"));
+            }
+            (Some(_), _) => {
+                rustix::fs::unlinkat(&parent, name, AtFlags::empty()).map_err(failed)?
+            }
         }
         match entry.kind {
             Kind::Directory => {
@@ -105,26 +135,37 @@ impl<'a> Unpack<'a> {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(errno) => return Err(failed(errno)),
                 }
-                let dir = ketch_sys::fs::open_directory_at(parent.as_fd(), name).map_err(|error| failed(error.errno))?;
+                let dir = ketch_sys::fs::open_directory_at(parent.as_fd(), name)
+                    .map_err(|error| failed(error.errno))?;
                 return self.finish_dir(&dir, entry, path).map_err(failed);
             }
             Kind::File => return self.file(reader, entry, &parent, name, path),
             Kind::HardLink => {
                 let first = self.place(&entry.link)?;
-                let (Some(dir), Some(first)) = (first.parent(), first.file_name()) else { return Err(failed(Errno::INVAL)) };
+                let (Some(dir), Some(first)) = (first.parent(), first.file_name()) else {
+                    return Err(failed(Errno::INVAL));
+                };
                 let dir = self.parent(dir).map_err(failed)?;
-                return rustix::fs::linkat(&dir, first, &parent, name, AtFlags::empty()).map_err(failed);
+                return rustix::fs::linkat(&dir, first, &parent, name, AtFlags::empty())
+                    .map_err(failed);
             }
             Kind::Symlink => {
-                rustix::fs::symlinkat(OsStr::from_bytes(&entry.link), &parent, name).map_err(failed)?;
+                rustix::fs::symlinkat(OsStr::from_bytes(&entry.link), &parent, name)
+                    .map_err(failed)?;
             }
             Kind::Fifo => {
-                rustix::fs::mknodat(&parent, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).map_err(failed)?;
+                rustix::fs::mknodat(&parent, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+                    .map_err(failed)?;
             }
             Kind::CharacterDevice | Kind::BlockDevice => {
-                let kind = if entry.kind == Kind::BlockDevice { FileType::BlockDevice } else { FileType::CharacterDevice };
+                let kind = if entry.kind == Kind::BlockDevice {
+                    FileType::BlockDevice
+                } else {
+                    FileType::CharacterDevice
+                };
                 let device = rustix::fs::makedev(entry.major, entry.minor);
-                rustix::fs::mknodat(&parent, name, kind, Mode::RUSR | Mode::WUSR, device).map_err(failed)?;
+                rustix::fs::mknodat(&parent, name, kind, Mode::RUSR | Mode::WUSR, device)
+                    .map_err(failed)?;
             }
         }
         self.finish_at(&parent, name, entry).map_err(failed)
@@ -138,22 +179,41 @@ impl<'a> Unpack<'a> {
         name: &OsStr,
         path: &Path,
     ) -> Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| failed(path, e))?;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|e| failed(path, e))?;
         let file = File::from(file);
         reader
             .copy_data(|offset, bytes| file.write_all_at(bytes, offset).map_err(DataError::Write))
-            .map_err(|error| Error::caused(ErrorKind::Internal, format!("cannot write {}", path.display()), &error))?;
+            .map_err(|error| {
+                Error::caused(
+                    ErrorKind::Internal,
+                    format!("cannot write {}", path.display()),
+                    &error,
+                )
+            })?;
         self.bytes += entry.size;
-        let finished = file.set_len(entry.size).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO)).and_then(|()| {
-            let (uid, gid) = self.owner_of(entry);
-            rustix::fs::fchown(&file, Some(uid), Some(gid))?;
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode))?;
-            for (key, value) in &entry.xattrs {
-                taken(rustix::fs::fsetxattr(&file, key.as_slice(), value, rustix::fs::XattrFlags::empty()), key)?;
-            }
-            rustix::fs::futimens(&file, &times(entry))
-        });
+        let finished = file
+            .set_len(entry.size)
+            .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
+            .and_then(|()| {
+                let (uid, gid) = self.owner_of(entry);
+                rustix::fs::fchown(&file, Some(uid), Some(gid))?;
+                rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode))?;
+                for (key, value) in &entry.xattrs {
+                    taken(
+                        rustix::fs::fsetxattr(
+                            &file,
+                            key.as_slice(),
+                            value,
+                            rustix::fs::XattrFlags::empty(),
+                        ),
+                        key,
+                    )?;
+                }
+                rustix::fs::futimens(&file, &times(entry))
+            });
         finished.map_err(|errno| failed(path, errno))
     }
 
@@ -162,7 +222,10 @@ impl<'a> Unpack<'a> {
         rustix::fs::fchown(dir, Some(uid), Some(gid))?;
         rustix::fs::fchmod(dir, Mode::from_raw_mode(entry.mode))?;
         for (key, value) in &entry.xattrs {
-            taken(rustix::fs::fsetxattr(dir, key.as_slice(), value, rustix::fs::XattrFlags::empty()), key)?;
+            taken(
+                rustix::fs::fsetxattr(dir, key.as_slice(), value, rustix::fs::XattrFlags::empty()),
+                key,
+            )?;
         }
         self.times.push((path.to_owned(), times(entry)));
         Ok(())
@@ -171,9 +234,20 @@ impl<'a> Unpack<'a> {
     /// Links and nodes, which are not opened.
     fn finish_at(&self, parent: &OwnedFd, name: &OsStr, entry: &Entry) -> rustix::io::Result<()> {
         let (uid, gid) = self.owner_of(entry);
-        rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        rustix::fs::chownat(
+            parent,
+            name,
+            Some(uid),
+            Some(gid),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?;
         if entry.kind != Kind::Symlink {
-            rustix::fs::chmodat(parent, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
+            rustix::fs::chmodat(
+                parent,
+                name,
+                Mode::from_raw_mode(entry.mode),
+                AtFlags::empty(),
+            )?;
         }
         rustix::fs::utimensat(parent, name, &times(entry), AtFlags::SYMLINK_NOFOLLOW)
     }
@@ -186,7 +260,12 @@ impl<'a> Unpack<'a> {
     }
 
     fn open_dir(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
-        ketch_sys::fs::open_in_root(self.root, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+        ketch_sys::fs::open_in_root(
+            self.root,
+            path,
+            OFlags::RDONLY | OFlags::DIRECTORY,
+            Mode::empty(),
+        )
     }
 
     /// Opens the directory of an entry, making what is missing: archives need not list their directories.
@@ -195,7 +274,9 @@ impl<'a> Unpack<'a> {
             Err(Errno::NOENT) => {}
             other => return other,
         }
-        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::NOENT) };
+        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Errno::NOENT);
+        };
         let above = self.parent(above)?;
         match rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(0o755)) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -215,12 +296,24 @@ fn taken(result: rustix::io::Result<()>, key: &[u8]) -> rustix::io::Result<()> {
 }
 
 fn times(entry: &Entry) -> Timestamps {
-    let time = Timespec { tv_sec: entry.mtime.seconds, tv_nsec: entry.mtime.nanoseconds.into() };
-    Timestamps { last_access: time, last_modification: time }
+    let time = Timespec {
+        tv_sec: entry.mtime.seconds,
+        tv_nsec: entry.mtime.nanoseconds.into(),
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
 }
 
 fn overwrite(old: &str, path: &Path, new: &str) -> Error {
-    Error::new(ErrorKind::Invalid, format!("cannot overwrite {old} {:?} with {new}", path.display().to_string()))
+    Error::new(
+        ErrorKind::Invalid,
+        format!(
+            "cannot overwrite {old} {:?} with {new}",
+            path.display().to_string()
+        ),
+    )
 }
 
 fn damaged(error: &(dyn std::error::Error + 'static)) -> Error {
@@ -235,4 +328,3 @@ fn failed(path: &Path, errno: Errno) -> Error {
     };
     Error::caused(kind, format!("cannot write {}", path.display()), &errno)
 }
-

@@ -28,10 +28,16 @@ pub(super) fn of(config: &ContainerConfig, hostname: &str) -> Value {
         "OnBuild": null,
         "Labels": config.labels,
     });
-    let Some(object) = value.as_object_mut() else { return value };
+    let Some(object) = value.as_object_mut() else {
+        return value;
+    };
     if !config.network.exposed.is_empty() {
-        let ports: Map<String, Value> =
-            config.network.exposed.iter().map(|port| (port.to_string(), json!({}))).collect();
+        let ports: Map<String, Value> = config
+            .network
+            .exposed
+            .iter()
+            .map(|port| (port.to_string(), json!({})))
+            .collect();
         object.insert("ExposedPorts".to_owned(), Value::Object(ports));
     }
     if let Some(health) = &config.health {
@@ -51,8 +57,20 @@ fn volumes(config: &ContainerConfig) -> Value {
     let targets: Map<String, Value> = config
         .mounts
         .iter()
-        .filter(|mount| matches!(mount.source, MountSource::Volume { anonymous: true, .. }))
+        .filter(|mount| {
+            matches!(
+                mount.source,
+                MountSource::Volume {
+                    anonymous: true,
+                    ..
+                }
+            )
+        })
         .map(|mount| (mount.target.clone(), json!({})))
         .collect();
-    if targets.is_empty() { Value::Null } else { Value::Object(targets) }
+    if targets.is_empty() {
+        Value::Null
+    } else {
+        Value::Object(targets)
+    }
 }

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::{container_mode, null_if_empty};
 use crate::container::config::{
-    ContainerConfig, NamespaceMode, NetworkConfig, NetworkMode, Resources, RestartPolicy, Seccomp, Security,
+    ContainerConfig, NamespaceMode, NetworkConfig, NetworkMode, Resources, RestartPolicy, Seccomp,
+    Security,
 };
 
 /// The `HostConfig` object.
@@ -59,7 +60,9 @@ pub(super) fn of(config: &ContainerConfig) -> Value {
 fn resources(limits: &Resources) -> Map<String, Value> {
     let memory = limits.memory_bytes.unwrap_or(0);
     // As Docker shows it: with a memory limit and no swap limit, twice as much.
-    let swap = limits.memory_swap_bytes.unwrap_or(i64::try_from(memory.saturating_mul(2)).unwrap_or(i64::MAX));
+    let swap = limits
+        .memory_swap_bytes
+        .unwrap_or(i64::try_from(memory.saturating_mul(2)).unwrap_or(i64::MAX));
     let devices: Vec<Value> = limits
         .devices
         .iter()
@@ -143,7 +146,12 @@ fn binds(config: &ContainerConfig) -> Vec<String> {
 
 fn bind(mount: &Mount) -> Option<String> {
     let source = match &mount.source {
-        MountSource::Volume { name: Some(name), anonymous: false, subpath: None, .. } => name,
+        MountSource::Volume {
+            name: Some(name),
+            anonymous: false,
+            subpath: None,
+            ..
+        } => name,
         MountSource::Bind { path, create: true } => path,
         _ => return None,
     };
@@ -152,7 +160,11 @@ fn bind(mount: &Mount) -> Option<String> {
         options.push("ro");
     }
     options.extend(mount.propagation.as_deref());
-    let options = if options.is_empty() { String::new() } else { format!(":{}", options.join(",")) };
+    let options = if options.is_empty() {
+        String::new()
+    } else {
+        format!(":{}", options.join(","))
+    };
     Some(format!("{source}:{}{options}", mount.target))
 }
 
@@ -180,7 +192,11 @@ fn tmpfs(config: &ContainerConfig) -> BTreeMap<String, String> {
         .mounts
         .iter()
         .filter_map(|mount| match &mount.source {
-            MountSource::Tmpfs { size_bytes, mode, options } => {
+            MountSource::Tmpfs {
+                size_bytes,
+                mode,
+                options,
+            } => {
                 let mut all = options.clone();
                 all.extend(size_bytes.map(|bytes| format!("size={bytes}")));
                 all.extend(mode.map(|mode| format!("mode={mode:o}")));
@@ -200,8 +216,13 @@ fn bindings(ports: &[PortMapping]) -> Value {
             (Some(port), _) => port.to_string(),
             (None, _) => String::new(),
         };
-        let address = mapping.host_ip.map(|address| address.to_string()).unwrap_or_default();
-        map.entry(mapping.container.to_string()).or_default().push(json!({"HostIp": address, "HostPort": port}));
+        let address = mapping
+            .host_ip
+            .map(|address| address.to_string())
+            .unwrap_or_default();
+        map.entry(mapping.container.to_string())
+            .or_default()
+            .push(json!({"HostIp": address, "HostPort": port}));
     }
     json!(map)
 }
@@ -212,9 +233,10 @@ fn network_mode(network: &NetworkConfig) -> String {
         NetworkMode::Host => "host".to_owned(),
         NetworkMode::None => "none".to_owned(),
         NetworkMode::Container(id) => container_mode(id),
-        NetworkMode::Bridge => {
-            network.endpoints.first().map_or_else(|| "bridge".to_owned(), |endpoint| endpoint.network.clone())
-        }
+        NetworkMode::Bridge => network
+            .endpoints
+            .first()
+            .map_or_else(|| "bridge".to_owned(), |endpoint| endpoint.network.clone()),
     }
 }
 

@@ -24,7 +24,12 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 pub fn inspect(engine: &Engine, wanted: &str) -> Result<Value> {
     let id = load::resolve(engine, wanted)?;
     let (config, state) = load::load(engine, &id)?;
-    let words: Vec<&String> = config.process.entrypoint.iter().chain(&config.process.command).collect();
+    let words: Vec<&String> = config
+        .process
+        .entrypoint
+        .iter()
+        .chain(&config.process.command)
+        .collect();
     let paths = engine.paths();
     // With another container's network come its files.
     let files_of = match &config.network.mode {
@@ -151,7 +156,11 @@ fn mounts(engine: &Engine, config: &ContainerConfig) -> Vec<Value> {
 
 /// Docker's `null` for an empty list or map.
 fn null_if_empty<T: serde::Serialize>(items: &[T]) -> Value {
-    if items.is_empty() { Value::Null } else { json!(items) }
+    if items.is_empty() {
+        Value::Null
+    } else {
+        json!(items)
+    }
 }
 
 /// `container:<id>`, `host` and the like.

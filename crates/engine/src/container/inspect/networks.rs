@@ -16,8 +16,17 @@ pub(super) fn of(engine: &Engine, config: &ContainerConfig, state: &ContainerSta
     let networks = networks(engine, config, state);
     // Docker repeats the default network's values at the top.
     let default = networks.get("bridge");
-    let of_default = |key: &str| default.and_then(|network| network.get(key)).cloned().unwrap_or(json!(""));
-    let key = if state.pid == 0 { String::new() } else { format!("/proc/{}/ns/net", state.pid) };
+    let of_default = |key: &str| {
+        default
+            .and_then(|network| network.get(key))
+            .cloned()
+            .unwrap_or(json!(""))
+    };
+    let key = if state.pid == 0 {
+        String::new()
+    } else {
+        format!("/proc/{}/ns/net", state.pid)
+    };
     json!({
         "Bridge": "",
         "SandboxID": if state.pid == 0 { "" } else { config.id.as_str() },
@@ -45,20 +54,34 @@ fn ports(config: &ContainerConfig, state: &ContainerState) -> Value {
     if state.pid == 0 {
         return json!({});
     }
-    let mut map: BTreeMap<String, Vec<Value>> =
-        config.network.exposed.iter().map(|port| (port.to_string(), Vec::new())).collect();
+    let mut map: BTreeMap<String, Vec<Value>> = config
+        .network
+        .exposed
+        .iter()
+        .map(|port| (port.to_string(), Vec::new()))
+        .collect();
     for mapping in &state.ports {
         let address = mapping.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let port = mapping.host_port.map(|port| port.to_string()).unwrap_or_default();
+        let port = mapping
+            .host_port
+            .map(|port| port.to_string())
+            .unwrap_or_default();
         map.entry(mapping.container.to_string())
             .or_default()
             .push(json!({"HostIp": address.to_string(), "HostPort": port}));
     }
-    let map: Map<String, Value> = map.into_iter().map(|(port, list)| (port, null_if_empty(&list))).collect();
+    let map: Map<String, Value> = map
+        .into_iter()
+        .map(|(port, list)| (port, null_if_empty(&list)))
+        .collect();
     Value::Object(map)
 }
 
-fn networks(engine: &Engine, config: &ContainerConfig, state: &ContainerState) -> Map<String, Value> {
+fn networks(
+    engine: &Engine,
+    config: &ContainerConfig,
+    state: &ContainerState,
+) -> Map<String, Value> {
     let single = |name: &str| {
         let empty = EndpointConfig::default();
         Map::from_iter([(name.to_owned(), endpoint(engine, config, &empty, None))])
@@ -73,14 +96,30 @@ fn networks(engine: &Engine, config: &ContainerConfig, state: &ContainerState) -
         .network
         .endpoints
         .iter()
-        .map(|asked| (asked.network.clone(), endpoint(engine, config, asked, state.endpoints.get(&asked.network))))
+        .map(|asked| {
+            (
+                asked.network.clone(),
+                endpoint(engine, config, asked, state.endpoints.get(&asked.network)),
+            )
+        })
         .collect()
 }
 
-fn endpoint(engine: &Engine, config: &ContainerConfig, asked: &EndpointConfig, is: Option<&EndpointState>) -> Value {
-    let text = |address: Option<Ipv4Addr>| address.map(|address| address.to_string()).unwrap_or_default();
+fn endpoint(
+    engine: &Engine,
+    config: &ContainerConfig,
+    asked: &EndpointConfig,
+    is: Option<&EndpointState>,
+) -> Value {
+    let text = |address: Option<Ipv4Addr>| {
+        address
+            .map(|address| address.to_string())
+            .unwrap_or_default()
+    };
     let names = is.map(|is| is.names.clone()).unwrap_or_default();
-    let wanted = asked.ipv4.map(|address| json!({"IPv4Address": address.to_string()}));
+    let wanted = asked
+        .ipv4
+        .map(|address| json!({"IPv4Address": address.to_string()}));
     json!({
         "IPAMConfig": wanted,
         "Links": null,
@@ -101,6 +140,7 @@ fn endpoint(engine: &Engine, config: &ContainerConfig, asked: &EndpointConfig, i
 
 fn endpoint_id(engine: &Engine, container: &Id, is: &EndpointState) -> Option<String> {
     let network: Id = is.network_id.parse().ok()?;
-    let record = ketch_network::endpoint(&engine.paths().network_dir(&network), container).ok()??;
+    let record =
+        ketch_network::endpoint(&engine.paths().network_dir(&network), container).ok()??;
     Some(record.endpoint_id.to_string())
 }

@@ -60,7 +60,9 @@ impl LogFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed("open", path, &error)),
         };
-        let metadata = file.metadata().map_err(|error| failed("stat", path, &error))?;
+        let metadata = file
+            .metadata()
+            .map_err(|error| failed("stat", path, &error))?;
         Ok(Some(Self {
             file,
             path: path.to_owned(),
@@ -76,7 +78,10 @@ impl LogFile {
     pub(super) fn next_line(&mut self) -> Result<Option<Vec<u8>>> {
         let mut searched = self.start;
         loop {
-            if let Some(length) = self.buffer[searched..].iter().position(|&byte| byte == b'\n') {
+            if let Some(length) = self.buffer[searched..]
+                .iter()
+                .position(|&byte| byte == b'\n')
+            {
                 let end = searched + length;
                 let line = self.buffer[self.start..end].to_vec();
                 self.start = end + 1;
@@ -104,7 +109,11 @@ impl LogFile {
         let mut chunk = [0u8; CHUNK_BYTES];
         let mut count = self.read_at(&mut chunk)?;
         if count == 0 && self.position > 0 {
-            let length = self.file.metadata().map_err(|error| failed("stat", &self.path, &error))?.len();
+            let length = self
+                .file
+                .metadata()
+                .map_err(|error| failed("stat", &self.path, &error))?
+                .len();
             if length < self.position {
                 self.position = 0;
                 self.buffer.clear();
@@ -129,7 +138,9 @@ impl LogFile {
     /// The files that have been begun since this one, oldest first: it has been renamed, perhaps more than once.
     pub(super) fn newer(&self, path: &Path) -> Result<VecDeque<LogFile>> {
         match fs::metadata(path) {
-            Ok(metadata) if (metadata.dev(), metadata.ino()) == self.identity => return Ok(VecDeque::new()),
+            Ok(metadata) if (metadata.dev(), metadata.ino()) == self.identity => {
+                return Ok(VecDeque::new());
+            }
             Ok(_) => {}
             // Between a rename and the new file, or removed with its container.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(VecDeque::new()),
@@ -144,12 +155,16 @@ impl LogFile {
 
     /// Length in bytes.
     pub(super) fn length(&mut self) -> Result<u64> {
-        self.file.seek(SeekFrom::End(0)).map_err(|error| failed("seek", &self.path, &error))
+        self.file
+            .seek(SeekFrom::End(0))
+            .map_err(|error| failed("seek", &self.path, &error))
     }
 
     /// Reads exactly the bytes from `offset` on.
     pub(super) fn read_exact_at(&self, chunk: &mut [u8], offset: u64) -> Result<()> {
-        self.file.read_exact_at(chunk, offset).map_err(|error| failed("read", &self.path, &error))
+        self.file
+            .read_exact_at(chunk, offset)
+            .map_err(|error| failed("read", &self.path, &error))
     }
 
     /// Begins at an offset, where a line begins.
@@ -161,5 +176,9 @@ impl LogFile {
 }
 
 fn failed(call: &str, path: &Path, error: &io::Error) -> Error {
-    Error::caused(ErrorKind::Internal, format!("{call} {}", path.display()), error)
+    Error::caused(
+        ErrorKind::Internal,
+        format!("{call} {}", path.display()),
+        error,
+    )
 }

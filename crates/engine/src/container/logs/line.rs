@@ -37,5 +37,9 @@ struct Record<'a> {
 /// The message on a line; None for a line that a crash or a full disk has torn.
 pub(super) fn parse(line: &[u8]) -> Option<LogLine> {
     let record: Record<'_> = serde_json::from_slice(line).ok()?;
-    Some(LogLine { stream: record.stream, time: record.time, bytes: record.log.into_owned().into_bytes() })
+    Some(LogLine {
+        stream: record.stream,
+        time: record.time,
+        bytes: record.log.into_owned().into_bytes(),
+    })
 }

@@ -62,7 +62,10 @@ pub fn logs(engine: &Engine, wanted: &str, options: LogOptions) -> Result<LogRea
     let id = load::resolve(engine, wanted)?;
     let (config, state) = load::load(engine, &id)?;
     if config.log.driver == "none" {
-        return Err(Error::new(ErrorKind::Unsupported, "configured logging driver does not support reading"));
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "configured logging driver does not support reading",
+        ));
     }
     let path = engine.paths().log_file(&id);
     let mut options = options;
@@ -83,7 +86,15 @@ pub fn logs(engine: &Engine, wanted: &str, options: LogOptions) -> Result<LogRea
     if let Some(count) = options.tail {
         tail::seek(&mut files, count)?;
     }
-    Ok(LogReader { engine: engine.clone(), id, options, files, path, watch, ended: false })
+    Ok(LogReader {
+        engine: engine.clone(),
+        id,
+        options,
+        files,
+        path,
+        watch,
+        ended: false,
+    })
 }
 
 impl LogReader {
@@ -91,7 +102,9 @@ impl LogReader {
     fn ready(&mut self) -> Result<Option<LogLine>> {
         loop {
             let several = self.files.len() > 1;
-            let Some(file) = self.files.front_mut() else { break };
+            let Some(file) = self.files.front_mut() else {
+                break;
+            };
             // Read first, ask about rotation afterwards: what was written before it is then in our hands.
             if let Some(line) = file.next_line()? {
                 match line::parse(&line) {
@@ -123,7 +136,10 @@ impl LogReader {
 
     fn is_wanted(&self, line: &LogLine) -> bool {
         self.options.since.is_none_or(|since| line.time >= since)
-            && self.options.stream.is_none_or(|stream| line.stream == stream)
+            && self
+                .options
+                .stream
+                .is_none_or(|stream| line.stream == stream)
     }
 
     fn is_running(&self) -> Result<bool> {
@@ -152,8 +168,15 @@ impl LogReader {
                     ASK_AGAIN.min(left.try_into().unwrap_or_default())
                 });
                 watch.wait(limit)?;
-                self.ended = self.options.until.is_some_and(|until| until < Timestamp::now()) && self.files.is_empty();
-                last_round = self.options.until.is_some_and(|until| until < Timestamp::now());
+                self.ended = self
+                    .options
+                    .until
+                    .is_some_and(|until| until < Timestamp::now())
+                    && self.files.is_empty();
+                last_round = self
+                    .options
+                    .until
+                    .is_some_and(|until| until < Timestamp::now());
             }
         }
         self.ended = true;

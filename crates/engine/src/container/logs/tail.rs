@@ -11,7 +11,9 @@ const BLOCK_BYTES: u64 = 64 << 10;
 pub(super) fn seek(files: &mut VecDeque<LogFile>, count: u64) -> Result<()> {
     let mut left = count;
     for position in (0..files.len()).rev() {
-        let Some(file) = files.get_mut(position) else { continue };
+        let Some(file) = files.get_mut(position) else {
+            continue;
+        };
         match begin_of_last(file, left)? {
             Found::At(offset) => {
                 file.begin_at(offset);
@@ -43,7 +45,12 @@ fn begin_of_last(file: &mut LogFile, count: u64) -> Result<Found> {
         let begin = end.saturating_sub(BLOCK_BYTES);
         let part = &mut block[..usize::try_from(end - begin).unwrap_or(0)];
         file.read_exact_at(part, begin)?;
-        for (at, _) in part.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
+        for (at, _) in part
+            .iter()
+            .enumerate()
+            .rev()
+            .filter(|(_, byte)| **byte == b'\n')
+        {
             let after = begin + at as u64 + 1;
             // The newline that ends the last line begins none.
             if after == length {
@@ -60,5 +67,9 @@ fn begin_of_last(file: &mut LogFile, count: u64) -> Result<Found> {
     if length > 0 {
         lines += 1;
     }
-    Ok(if lines == count { Found::At(0) } else { Found::Lines(lines) })
+    Ok(if lines == count {
+        Found::At(0)
+    } else {
+        Found::Lines(lines)
+    })
 }

@@ -83,7 +83,11 @@ pub fn of(security: &Security) -> Result<Vec<&'static str>> {
     if security.privileged {
         return Ok(ALL.to_vec());
     }
-    let mut names: Vec<&'static str> = base.iter().copied().filter(|name| !drop.names.contains(name)).collect();
+    let mut names: Vec<&'static str> = base
+        .iter()
+        .copied()
+        .filter(|name| !drop.names.contains(name))
+        .collect();
     for name in add.names {
         if !names.contains(&name) {
             names.push(name);
@@ -96,7 +100,12 @@ pub fn of(security: &Security) -> Result<Vec<&'static str>> {
 pub fn sets(names: &[&str], uid: u32) -> Capabilities {
     let all: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
     let own = if uid == 0 { all.clone() } else { Vec::new() };
-    Capabilities { bounding: all, effective: own.clone(), permitted: own, ..Capabilities::default() }
+    Capabilities {
+        bounding: all,
+        effective: own.clone(),
+        permitted: own,
+        ..Capabilities::default()
+    }
 }
 
 struct Names {
@@ -105,14 +114,21 @@ struct Names {
 }
 
 fn normalise(given: &[String], field: &str) -> Result<Names> {
-    let mut found = Names { all: false, names: Vec::new() };
+    let mut found = Names {
+        all: false,
+        names: Vec::new(),
+    };
     for name in given {
         let upper = name.to_ascii_uppercase();
         if upper == "ALL" || upper == "CAP_ALL" {
             found.all = true;
             continue;
         }
-        let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+        let full = if upper.starts_with("CAP_") {
+            upper
+        } else {
+            format!("CAP_{upper}")
+        };
         match ALL.iter().find(|known| **known == full) {
             Some(known) => found.names.push(known),
             None => {
@@ -132,24 +148,47 @@ mod tests {
 
     fn security(add: &[&str], drop: &[&str]) -> Security {
         let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        Security { cap_add: owned(add), cap_drop: owned(drop), ..Security::default() }
+        Security {
+            cap_add: owned(add),
+            cap_drop: owned(drop),
+            ..Security::default()
+        }
     }
 
     #[test]
     fn defaults_are_changed_as_docker_does() {
         assert_eq!(of(&security(&[], &[])).unwrap(), DEFAULT);
-        assert_eq!(of(&security(&["net_admin"], &["all"])).unwrap(), ["CAP_NET_ADMIN"]);
-        assert_eq!(of(&security(&["ALL"], &["SYS_ADMIN"])).unwrap().len(), ALL.len() - 1);
+        assert_eq!(
+            of(&security(&["net_admin"], &["all"])).unwrap(),
+            ["CAP_NET_ADMIN"]
+        );
+        assert_eq!(
+            of(&security(&["ALL"], &["SYS_ADMIN"])).unwrap().len(),
+            ALL.len() - 1
+        );
         let changed = of(&security(&["CAP_SYS_TIME", "CAP_KILL"], &["mknod"])).unwrap();
         assert!(changed.contains(&"CAP_SYS_TIME") && !changed.contains(&"CAP_MKNOD"));
-        assert_eq!(changed.iter().filter(|name| **name == "CAP_KILL").count(), 1);
-        assert_eq!(of(&Security { privileged: true, ..security(&[], &["ALL"]) }).unwrap(), ALL);
+        assert_eq!(
+            changed.iter().filter(|name| **name == "CAP_KILL").count(),
+            1
+        );
+        assert_eq!(
+            of(&Security {
+                privileged: true,
+                ..security(&[], &["ALL"])
+            })
+            .unwrap(),
+            ALL
+        );
     }
 
     #[test]
     fn an_unknown_name_is_told() {
         let error = of(&security(&["fly"], &[])).unwrap_err();
-        assert_eq!(error.to_string(), "invalid CapAdd: unknown capability: \"CAP_FLY\"");
+        assert_eq!(
+            error.to_string(),
+            "invalid CapAdd: unknown capability: \"CAP_FLY\""
+        );
     }
 
     #[test]

@@ -13,7 +13,16 @@ use crate::{Error, ErrorKind, Result};
 const MAX_DEPTH: usize = 8;
 
 /// What below /dev is the container's own or not a device of the machine.
-const OWN: &[&str] = &["/dev/pts", "/dev/shm", "/dev/fd", "/dev/mqueue", "/dev/console", "/dev/ptmx", "/dev/.lxc", "/dev/.udev"];
+const OWN: &[&str] = &[
+    "/dev/pts",
+    "/dev/shm",
+    "/dev/fd",
+    "/dev/mqueue",
+    "/dev/console",
+    "/dev/ptmx",
+    "/dev/.lxc",
+    "/dev/.udev",
+];
 
 /// The device nodes of a container besides the default ones.
 pub(super) fn of(config: &ContainerConfig) -> Result<Vec<LinuxDevice>> {
@@ -39,7 +48,10 @@ fn add(device: &Device, found: &mut Vec<LinuxDevice>) -> Result<()> {
         None => {
             return Err(Error::new(
                 ErrorKind::Invalid,
-                format!("error gathering device information while adding custom device \"{}\": not a device node", device.host),
+                format!(
+                    "error gathering device information while adding custom device \"{}\": not a device node",
+                    device.host
+                ),
             ));
         }
     }
@@ -47,12 +59,17 @@ fn add(device: &Device, found: &mut Vec<LinuxDevice>) -> Result<()> {
 }
 
 fn collect(dir: &Path, target: &str, depth: usize, found: &mut Vec<LinuxDevice>) -> Result<()> {
-    let entries = fs::read_dir(dir).map_err(|error| gathering(&dir.display().to_string(), &error))?;
+    let entries =
+        fs::read_dir(dir).map_err(|error| gathering(&dir.display().to_string(), &error))?;
     for entry in entries.flatten() {
-        let Ok(name) = entry.file_name().into_string() else { continue };
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
         let path = format!("{target}/{name}");
         // Links are left out, as by Docker: what they lead to is found by itself. A node may go while we look.
-        let Ok(metadata) = entry.path().symlink_metadata() else { continue };
+        let Ok(metadata) = entry.path().symlink_metadata() else {
+            continue;
+        };
         if OWN.contains(&path.as_str()) {
             continue;
         }

@@ -15,7 +15,9 @@ use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use ketch_spec::Id;
-use ketch_spec::runtime::{Linux, LinuxDevice, LinuxNamespace, Mount, NamespaceKind, Root, Spec, VERSION};
+use ketch_spec::runtime::{
+    Linux, LinuxDevice, LinuxNamespace, Mount, NamespaceKind, Root, Spec, VERSION,
+};
 
 use super::config::{ContainerConfig, NamespaceMode, NetworkMode, Security};
 use super::user::{self, ResolvedUser};
@@ -49,7 +51,11 @@ pub struct Prepared {
 ///
 /// # Errors
 /// In Docker's words: an unknown user, a bind source that is not there, a namespace of a container that does not run.
-pub fn prepare(engine: &Engine, config: &ContainerConfig, root: BorrowedFd<'_>) -> Result<Prepared> {
+pub fn prepare(
+    engine: &Engine,
+    config: &ContainerConfig,
+    root: BorrowedFd<'_>,
+) -> Result<Prepared> {
     let mut held = Vec::new();
     let user = user::resolve(root, &config.process.user, &config.process.groups)?;
     let namespaces = namespaces::of(engine, config, &mut held)?;
@@ -59,7 +65,14 @@ pub fn prepare(engine: &Engine, config: &ContainerConfig, root: BorrowedFd<'_>) 
         NetworkMode::Container(other) => other.clone(),
         _ => config.id.clone(),
     };
-    Ok(Prepared { user, mounts, namespaces, devices, files_of, _held: held })
+    Ok(Prepared {
+        user,
+        mounts,
+        namespaces,
+        devices,
+        files_of,
+        _held: held,
+    })
 }
 
 /// The container's runtime specification. Its root path is a formality: the monitor gives the runtime an open mount.
@@ -78,11 +91,17 @@ pub fn runtime_spec(
     let owned = |list: &[&str]| list.iter().map(|&path| path.to_owned()).collect();
     Ok(Spec {
         oci_version: VERSION.to_owned(),
-        root: Some(Root { path: "rootfs".into(), readonly: security.read_only, ..Root::default() }),
-        mounts: mounts::all(engine, config, prepared),
+        root: Some(Root {
+            path: "rootfs".into(),
+            readonly: security.read_only,
+            ..Root::default()
+        }),
+        mounts: mounts::all(engine, config, prepared)?,
         process: Some(process::init_process(config, prepared, &names, console)?),
         hostname: match config.namespaces.uts {
-            NamespaceMode::Private if !matches!(config.network.mode, NetworkMode::Container(_)) => hostname(config),
+            NamespaceMode::Private if !matches!(config.network.mode, NetworkMode::Container(_)) => {
+                hostname(config)
+            }
             _ => String::new(),
         },
         domainname: match config.namespaces.uts {
@@ -126,23 +145,48 @@ const MASKED_PATHS: &[&str] = &[
 ];
 
 /// Docker's list of paths that cannot be written.
-const READ_ONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY_PATHS: &[&str] = &[
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
 
 /// Paths that show nothing, and paths that cannot be written.
-pub(crate) fn hidden_paths(security: &Security) -> (&'static [&'static str], &'static [&'static str]) {
-    if security.privileged || security.system_paths_unconfined { (&[], &[]) } else { (MASKED_PATHS, READ_ONLY_PATHS) }
+pub(crate) fn hidden_paths(
+    security: &Security,
+) -> (&'static [&'static str], &'static [&'static str]) {
+    if security.privileged || security.system_paths_unconfined {
+        (&[], &[])
+    } else {
+        (MASKED_PATHS, READ_ONLY_PATHS)
+    }
 }
 
 /// In a network of its own a container may bind low ports and ping without capabilities, as Docker's may.
 fn sysctls(config: &ContainerConfig, namespaces: &[LinuxNamespace]) -> BTreeMap<String, String> {
-    let own_network =
-        namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Network && namespace.path.is_none());
+    let own_network = namespaces
+        .iter()
+        .any(|namespace| namespace.kind == NamespaceKind::Network && namespace.path.is_none());
     let mut all = BTreeMap::new();
     if own_network {
-        all.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
-        all.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
+        all.insert(
+            "net.ipv4.ip_unprivileged_port_start".to_owned(),
+            "0".to_owned(),
+        );
+        all.insert(
+            "net.ipv4.ping_group_range".to_owned(),
+            "0 2147483647".to_owned(),
+        );
     }
-    all.extend(config.resources.sysctls.iter().map(|(key, value)| (key.clone(), value.clone())));
+    all.extend(
+        config
+            .resources
+            .sysctls
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone())),
+    );
     all
 }
 

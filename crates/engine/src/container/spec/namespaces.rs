@@ -15,7 +15,11 @@ use crate::container::state::Status;
 use crate::{Engine, Error, ErrorKind, Result};
 
 /// The namespaces of a container; descriptors of joined ones go to `held`.
-pub(super) fn of(engine: &Engine, config: &ContainerConfig, held: &mut Vec<OwnedFd>) -> Result<Vec<LinuxNamespace>> {
+pub(super) fn of(
+    engine: &Engine,
+    config: &ContainerConfig,
+    held: &mut Vec<OwnedFd>,
+) -> Result<Vec<LinuxNamespace>> {
     let modes = &config.namespaces;
     let network = match &config.network.mode {
         NetworkMode::Host => NamespaceMode::Host,
@@ -24,7 +28,9 @@ pub(super) fn of(engine: &Engine, config: &ContainerConfig, held: &mut Vec<Owned
     };
     // With another container's network a container has that one's host name too, as Docker's have.
     let uts = match (&config.network.mode, &modes.uts) {
-        (NetworkMode::Container(id), NamespaceMode::Private) => NamespaceMode::Container(id.clone()),
+        (NetworkMode::Container(id), NamespaceMode::Private) => {
+            NamespaceMode::Container(id.clone())
+        }
         (_, mode) => mode.clone(),
     };
     let wanted = [
@@ -42,7 +48,10 @@ pub(super) fn of(engine: &Engine, config: &ContainerConfig, held: &mut Vec<Owned
             NamespaceMode::Host => {}
             NamespaceMode::Container(id) => {
                 let fd = open(engine, id, kind)?;
-                all.push(LinuxNamespace { kind, path: Some(format!("/proc/self/fd/{}", fd.as_raw_fd())) });
+                all.push(LinuxNamespace {
+                    kind,
+                    path: Some(format!("/proc/self/fd/{}", fd.as_raw_fd())),
+                });
                 held.push(fd);
             }
         }
@@ -87,5 +96,8 @@ fn not_running(id: &Id, kind: NamespaceKind) -> Error {
         _ => "namespace",
     };
     // Docker: "cannot join network of a non running container: ID".
-    Error::new(ErrorKind::Conflict, format!("cannot join {what} of a non running container: {id}"))
+    Error::new(
+        ErrorKind::Conflict,
+        format!("cannot join {what} of a non running container: {id}"),
+    )
 }

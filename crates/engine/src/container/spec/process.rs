@@ -32,7 +32,12 @@ pub(super) fn init_process(
         env: environment(config, &[], process.tty, &prepared.user.home),
         cwd: working_dir(&process.working_dir),
         capabilities: Some(capabilities::sets(names, prepared.user.uid)),
-        rlimits: config.resources.ulimits.iter().map(rlimit).collect::<Result<_>>()?,
+        rlimits: config
+            .resources
+            .ulimits
+            .iter()
+            .map(rlimit)
+            .collect::<Result<_>>()?,
         no_new_privileges: config.security.no_new_privileges,
         oom_score_adj: config.resources.oom_score_adj,
         ..Process::default()
@@ -43,9 +48,20 @@ pub(super) fn init_process(
 ///
 /// # Errors
 /// As [`super::runtime_spec`].
-pub fn exec_process(config: &ContainerConfig, exec: &ExecConfig, user: &ResolvedUser) -> Result<Process> {
-    let names = if exec.privileged { capabilities::ALL.to_vec() } else { capabilities::of(&config.security)? };
-    let cwd = exec.working_dir.as_deref().unwrap_or(&config.process.working_dir);
+pub fn exec_process(
+    config: &ContainerConfig,
+    exec: &ExecConfig,
+    user: &ResolvedUser,
+) -> Result<Process> {
+    let names = if exec.privileged {
+        capabilities::ALL.to_vec()
+    } else {
+        capabilities::of(&config.security)?
+    };
+    let cwd = exec
+        .working_dir
+        .as_deref()
+        .unwrap_or(&config.process.working_dir);
     Ok(Process {
         terminal: exec.tty,
         console_size: exec.size.filter(|_| exec.tty).map(console_size),
@@ -54,7 +70,12 @@ pub fn exec_process(config: &ContainerConfig, exec: &ExecConfig, user: &Resolved
         env: environment(config, &exec.env, exec.tty, &user.home),
         cwd: working_dir(cwd),
         capabilities: Some(capabilities::sets(&names, user.uid)),
-        rlimits: config.resources.ulimits.iter().map(rlimit).collect::<Result<_>>()?,
+        rlimits: config
+            .resources
+            .ulimits
+            .iter()
+            .map(rlimit)
+            .collect::<Result<_>>()?,
         no_new_privileges: config.security.no_new_privileges,
         oom_score_adj: config.resources.oom_score_adj,
         ..Process::default()
@@ -67,14 +88,20 @@ pub fn hostname(config: &ContainerConfig) -> String {
         return config.hostname.clone();
     }
     if config.network.mode == NetworkMode::Host || config.namespaces.uts == NamespaceMode::Host {
-        return rustix::system::uname().nodename().to_string_lossy().into_owned();
+        return rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
     }
     config.id.short().to_owned()
 }
 
 /// Docker's order: PATH, HOSTNAME, TERM, then the config's own, each in the place of a default of that name; HOME last.
 fn environment(config: &ContainerConfig, more: &[String], tty: bool, home: &str) -> Vec<String> {
-    let mut all = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={}", hostname(config))];
+    let mut all = vec![
+        DEFAULT_PATH.to_owned(),
+        format!("HOSTNAME={}", hostname(config)),
+    ];
     if tty {
         all.push("TERM=xterm".to_owned());
     }
@@ -90,7 +117,9 @@ fn environment(config: &ContainerConfig, more: &[String], tty: bool, home: &str)
 /// Sets `NAME=value`; a bare `NAME` removes it.
 fn set(all: &mut Vec<String>, variable: &str) {
     let name = variable.split('=').next().unwrap_or_default();
-    let place = all.iter().position(|old| old.split('=').next() == Some(name));
+    let place = all
+        .iter()
+        .position(|old| old.split('=').next() == Some(name));
     match (place, variable.contains('=')) {
         (Some(place), true) => all[place] = variable.to_owned(),
         (Some(place), false) => drop(all.remove(place)),
@@ -100,20 +129,46 @@ fn set(all: &mut Vec<String>, variable: &str) {
 }
 
 fn working_dir(wanted: &str) -> String {
-    if wanted.is_empty() { "/".to_owned() } else { wanted.to_owned() }
+    if wanted.is_empty() {
+        "/".to_owned()
+    } else {
+        wanted.to_owned()
+    }
 }
 
 fn console_size((rows, columns): (u16, u16)) -> ConsoleSize {
-    ConsoleSize { height: rows.into(), width: columns.into() }
+    ConsoleSize {
+        height: rows.into(),
+        width: columns.into(),
+    }
 }
 
 fn user(resolved: &ResolvedUser) -> User {
-    User { uid: resolved.uid, gid: resolved.gid, additional_gids: resolved.groups.clone(), ..User::default() }
+    User {
+        uid: resolved.uid,
+        gid: resolved.gid,
+        additional_gids: resolved.groups.clone(),
+        ..User::default()
+    }
 }
 
 const LIMITS: [&str; 16] = [
-    "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime",
-    "sigpending", "stack",
+    "as",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
 ];
 
 /// One `--ulimit` in the specification's words.
@@ -122,7 +177,10 @@ const LIMITS: [&str; 16] = [
 /// `Invalid` for a name that is no limit's, or a soft limit above the hard one.
 pub(crate) fn rlimit(limit: &Ulimit) -> Result<Rlimit> {
     if !LIMITS.contains(&limit.name.as_str()) {
-        return Err(Error::new(ErrorKind::Invalid, format!("invalid ulimit type: {}", limit.name)));
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("invalid ulimit type: {}", limit.name),
+        ));
     }
     // -1, and any other negative number, is unlimited, as in C.
     let number = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
@@ -130,8 +188,15 @@ pub(crate) fn rlimit(limit: &Ulimit) -> Result<Rlimit> {
     if soft > hard {
         return Err(Error::new(
             ErrorKind::Invalid,
-            format!("ulimit soft limit must be less than or equal to hard limit: {} > {}", limit.soft, limit.hard),
+            format!(
+                "ulimit soft limit must be less than or equal to hard limit: {} > {}",
+                limit.soft, limit.hard
+            ),
         ));
     }
-    Ok(Rlimit { kind: format!("RLIMIT_{}", limit.name.to_ascii_uppercase()), soft, hard })
+    Ok(Rlimit {
+        kind: format!("RLIMIT_{}", limit.name.to_ascii_uppercase()),
+        soft,
+        hard,
+    })
 }

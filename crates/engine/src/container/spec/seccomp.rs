@@ -96,7 +96,11 @@ pub fn of(security: &Security, capabilities: &[&str]) -> Result<Option<LinuxSecc
         Seccomp::Profile(text) => text,
     };
     let profile = parse(text)?;
-    let target = Target { capabilities, architecture: native(), kernel: kernel_version() };
+    let target = Target {
+        capabilities,
+        architecture: native(),
+        kernel: kernel_version(),
+    };
     Ok(Some(decide(profile, &target)))
 }
 
@@ -109,10 +113,17 @@ pub fn check(text: &str) -> Result<()> {
 }
 
 fn parse(text: &str) -> Result<Profile> {
-    let profile: Profile = serde_json::from_str(text)
-        .map_err(|error| Error::new(ErrorKind::Invalid, format!("Decoding seccomp profile failed: {error}")))?;
+    let profile: Profile = serde_json::from_str(text).map_err(|error| {
+        Error::new(
+            ErrorKind::Invalid,
+            format!("Decoding seccomp profile failed: {error}"),
+        )
+    })?;
     let both = profile.arch_map.as_ref().is_some_and(|map| !map.is_empty())
-        && profile.architectures.as_ref().is_some_and(|list| !list.is_empty());
+        && profile
+            .architectures
+            .as_ref()
+            .is_some_and(|list| !list.is_empty());
     if both {
         return Err(Error::new(
             ErrorKind::Invalid,
@@ -136,10 +147,19 @@ fn decide(profile: Profile, target: &Target<'_>) -> LinuxSeccomp {
         .into_iter()
         .filter(|rule| applies(rule, target))
         .map(|rule| SeccompSyscall {
-            names: rule.name.into_iter().chain(rule.names.unwrap_or_default()).collect(),
+            names: rule
+                .name
+                .into_iter()
+                .chain(rule.names.unwrap_or_default())
+                .collect(),
             action: rule.action,
             errno_ret: rule.errno_ret,
-            args: rule.args.unwrap_or_default().into_iter().map(argument).collect(),
+            args: rule
+                .args
+                .unwrap_or_default()
+                .into_iter()
+                .map(argument)
+                .collect(),
             ..SeccompSyscall::default()
         })
         .collect();
@@ -156,24 +176,45 @@ fn decide(profile: Profile, target: &Target<'_>) -> LinuxSeccomp {
 }
 
 fn argument(given: Argument) -> SeccompArg {
-    SeccompArg { index: given.index, value: given.value, value_two: given.value_two, op: given.op }
+    SeccompArg {
+        index: given.index,
+        value: given.value,
+        value_two: given.value_two,
+        op: given.op,
+    }
 }
 
 fn applies(rule: &Rule, target: &Target<'_>) -> bool {
     let has = |capability: &String| target.capabilities.contains(&capability.as_str());
     if let Some(filter) = &rule.excludes {
-        let out = filter.arches.iter().flatten().any(|arch| arch == target.architecture)
+        let out = filter
+            .arches
+            .iter()
+            .flatten()
+            .any(|arch| arch == target.architecture)
             || filter.caps.iter().flatten().any(has)
-            || filter.min_kernel.as_deref().and_then(parse_kernel).is_some_and(|least| target.kernel >= least);
+            || filter
+                .min_kernel
+                .as_deref()
+                .and_then(parse_kernel)
+                .is_some_and(|least| target.kernel >= least);
         if out {
             return false;
         }
     }
-    let Some(filter) = &rule.includes else { return true };
-    let architecture = filter.arches.as_ref().is_none_or(|list| list.is_empty() || list.iter().any(|a| a == target.architecture));
+    let Some(filter) = &rule.includes else {
+        return true;
+    };
+    let architecture = filter
+        .arches
+        .as_ref()
+        .is_none_or(|list| list.is_empty() || list.iter().any(|a| a == target.architecture));
     architecture
         && filter.caps.iter().flatten().all(has)
-        && filter.min_kernel.as_deref().is_none_or(|text| parse_kernel(text).is_some_and(|least| target.kernel >= least))
+        && filter
+            .min_kernel
+            .as_deref()
+            .is_none_or(|text| parse_kernel(text).is_some_and(|least| target.kernel >= least))
 }
 
 /// Go's name of the machine's architecture, which profiles use.
@@ -194,11 +235,18 @@ fn scmp_name(architecture: &str) -> &str {
 }
 
 fn kernel_version() -> (u32, u32) {
-    rustix::system::uname().release().to_str().ok().and_then(parse_kernel).unwrap_or((0, 0))
+    rustix::system::uname()
+        .release()
+        .to_str()
+        .ok()
+        .and_then(parse_kernel)
+        .unwrap_or((0, 0))
 }
 
 fn parse_kernel(text: &str) -> Option<(u32, u32)> {
-    let mut parts = text.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let mut parts = text
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::parse::<u32>);
     Some((parts.next()?.ok()?, parts.next()?.ok()?))
 }
 
@@ -208,11 +256,19 @@ mod tests {
     use crate::container::spec::capabilities;
 
     fn allowed<'a>(filter: &'a LinuxSeccomp, name: &str) -> Vec<&'a SeccompSyscall> {
-        filter.syscalls.iter().filter(|rule| rule.names.iter().any(|n| n == name)).collect()
+        filter
+            .syscalls
+            .iter()
+            .filter(|rule| rule.names.iter().any(|n| n == name))
+            .collect()
     }
 
     fn amd64<'a>(capabilities: &'a [&'a str], kernel: (u32, u32)) -> Target<'a> {
-        Target { capabilities, architecture: "amd64", kernel }
+        Target {
+            capabilities,
+            architecture: "amd64",
+            kernel,
+        }
     }
 
     #[test]
@@ -221,7 +277,10 @@ mod tests {
         let plain = decide(profile(), &amd64(&capabilities::DEFAULT, (6, 1)));
         assert_eq!(plain.default_action, "SCMP_ACT_ERRNO");
         assert_eq!(plain.default_errno_ret, Some(1));
-        assert_eq!(plain.architectures, ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]);
+        assert_eq!(
+            plain.architectures,
+            ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]
+        );
         assert!(allowed(&plain, "mount").is_empty() && allowed(&plain, "bpf").is_empty());
         assert_eq!(allowed(&plain, "chroot").len(), 1);
         assert_eq!(allowed(&plain, "clone3")[0].errno_ret, Some(38));
@@ -230,7 +289,11 @@ mod tests {
         assert!(allowed(&plain, "riscv_flush_icache").is_empty());
         let admin = decide(profile(), &amd64(&["CAP_SYS_ADMIN"], (6, 1)));
         assert_eq!(allowed(&admin, "mount").len(), 1);
-        assert!(allowed(&admin, "clone3").iter().all(|rule| rule.action == "SCMP_ACT_ALLOW"));
+        assert!(
+            allowed(&admin, "clone3")
+                .iter()
+                .all(|rule| rule.action == "SCMP_ACT_ALLOW")
+        );
         assert!(allowed(&admin, "chroot").is_empty());
     }
 
@@ -238,17 +301,38 @@ mod tests {
     fn a_rule_can_need_a_kernel() {
         let profile = || parse(DEFAULT).unwrap();
         assert!(allowed(&decide(profile(), &amd64(&[], (4, 7))), "ptrace").is_empty());
-        assert_eq!(allowed(&decide(profile(), &amd64(&[], (4, 8))), "ptrace").len(), 1);
+        assert_eq!(
+            allowed(&decide(profile(), &amd64(&[], (4, 8))), "ptrace").len(),
+            1
+        );
         assert_eq!(parse_kernel("6.1.0-18-amd64"), Some((6, 1)));
     }
 
     #[test]
     fn a_users_profile_is_read_or_refused() {
         let text = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"name":"mkdir","action":"SCMP_ACT_ERRNO","args":null}]}"#;
-        let security = Security { seccomp: Seccomp::Profile(text.into()), ..Security::default() };
+        let security = Security {
+            seccomp: Seccomp::Profile(text.into()),
+            ..Security::default()
+        };
         let filter = of(&security, &[]).unwrap().expect("a filter");
         assert_eq!(allowed(&filter, "mkdir")[0].action, "SCMP_ACT_ERRNO");
-        assert!(check("{").unwrap_err().message.starts_with("Decoding seccomp profile failed"));
-        assert!(of(&Security { privileged: true, ..security }, &[]).unwrap().is_none());
+        assert!(
+            check("{")
+                .unwrap_err()
+                .message
+                .starts_with("Decoding seccomp profile failed")
+        );
+        assert!(
+            of(
+                &Security {
+                    privileged: true,
+                    ..security
+                },
+                &[]
+            )
+            .unwrap()
+            .is_none()
+        );
     }
 }

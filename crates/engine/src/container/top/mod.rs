@@ -44,22 +44,35 @@ pub fn top(engine: &Engine, wanted: &str, ps_args: &[String]) -> Result<Top> {
     let path = state.cgroup.unwrap_or_else(|| cgroup_path(&id));
     let pids = processes(&id, &path)?;
     let default = ps_args.is_empty() || ps_args == ["-ef"];
-    if default { Ok(process::list(&pids)) } else { ask_ps(ps_args, &pids) }
+    if default {
+        Ok(process::list(&pids))
+    } else {
+        ask_ps(ps_args, &pids)
+    }
 }
 
 fn processes(id: &Id, path: &str) -> Result<Vec<u32>> {
-    let mut pids = Cgroup::open(path).and_then(|cgroup| cgroup.processes()).map_err(|error| {
-        Error::caused(ErrorKind::Internal, format!("cannot list the processes of container {}", id.short()), &error)
-    })?;
+    let mut pids = Cgroup::open(path)
+        .and_then(|cgroup| cgroup.processes())
+        .map_err(|error| {
+            Error::caused(
+                ErrorKind::Internal,
+                format!("cannot list the processes of container {}", id.short()),
+                &error,
+            )
+        })?;
     pids.sort_unstable();
     Ok(pids)
 }
 
 fn ask_ps(args: &[String], pids: &[u32]) -> Result<Top> {
-    let output = Command::new("ps")
-        .args(args)
-        .output()
-        .map_err(|error| Error::caused(ErrorKind::Unavailable, "cannot execute ps on the host", &error))?;
+    let output = Command::new("ps").args(args).output().map_err(|error| {
+        Error::caused(
+            ErrorKind::Unavailable,
+            "cannot execute ps on the host",
+            &error,
+        )
+    })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(Error::new(ErrorKind::Invalid, format!("ps: {said}")));
@@ -70,14 +83,26 @@ fn ask_ps(args: &[String], pids: &[u32]) -> Result<Top> {
 /// The rows of ps's answer that are about `pids`.
 fn pick(text: &str, pids: &[u32]) -> Result<Top> {
     let mut lines = text.lines();
-    let titles: Vec<String> = lines.next().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    let titles: Vec<String> = lines
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
     let Some(column) = titles.iter().position(|title| title == "PID") else {
-        return Err(Error::new(ErrorKind::Invalid, "Couldn't find PID field in ps output"));
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            "Couldn't find PID field in ps output",
+        ));
     };
     let mut processes = Vec::new();
     for line in lines {
         let fields = split(line, titles.len());
-        if fields.get(column).and_then(|field| field.parse().ok()).is_some_and(|pid: u32| pids.contains(&pid)) {
+        if fields
+            .get(column)
+            .and_then(|field| field.parse().ok())
+            .is_some_and(|pid: u32| pids.contains(&pid))
+        {
             processes.push(fields);
         }
     }
@@ -109,16 +134,26 @@ mod tests {
         let top = pick(text, &[12]).unwrap();
         assert_eq!(top.titles, ["PID", "USER", "COMMAND"]);
         assert_eq!(top.processes, [["12", "root", "sh -c sleep  1"]]);
-        assert_eq!(pick("USER\nroot\n", &[1]).unwrap_err().message, "Couldn't find PID field in ps output");
+        assert_eq!(
+            pick("USER\nroot\n", &[1]).unwrap_err().message,
+            "Couldn't find PID field in ps output"
+        );
     }
 
     #[test]
     fn our_own_process_is_listed_as_ps_does() {
         let pid = std::process::id();
         let top = process::list(&[pid, u32::MAX]);
-        assert_eq!(top.titles, ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]);
+        assert_eq!(
+            top.titles,
+            ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
+        );
         assert_eq!(top.processes.len(), 1);
         assert_eq!(top.processes[0][1], pid.to_string());
-        assert!(top.processes[0][7].contains("engine"), "{:?}", top.processes);
+        assert!(
+            top.processes[0][7].contains("engine"),
+            "{:?}",
+            top.processes
+        );
     }
 }

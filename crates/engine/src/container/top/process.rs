@@ -19,7 +19,10 @@ pub(super) fn list(pids: &[u32]) -> Top {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     Top {
         titles: titles.map(str::to_owned).into(),
-        processes: pids.iter().filter_map(|&pid| row(pid, uptime, &users)).collect(),
+        processes: pids
+            .iter()
+            .filter_map(|&pid| row(pid, uptime, &users))
+            .collect(),
     }
 }
 
@@ -51,7 +54,9 @@ struct Stat {
 
 impl Stat {
     fn read(pid: u32) -> Option<Self> {
-        Self::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?))
+        Self::parse(&String::from_utf8_lossy(
+            &fs::read(format!("/proc/{pid}/stat")).ok()?,
+        ))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -59,7 +64,8 @@ impl Stat {
         let (open, close) = (text.find('(')?, text.rfind(')')?);
         let fields: Vec<&str> = text.get(close + 1..)?.split_whitespace().collect();
         let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-        let ticks = |count: u64| Duration::from_millis(count.saturating_mul(1000 / TICKS_PER_SECOND));
+        let ticks =
+            |count: u64| Duration::from_millis(count.saturating_mul(1000 / TICKS_PER_SECOND));
         Some(Self {
             name: text.get(open + 1..close)?.to_owned(),
             parent: u32::try_from(number(4)?).ok()?,
@@ -72,7 +78,11 @@ impl Stat {
 
 fn uptime() -> Duration {
     let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
-    let seconds = text.split_whitespace().next().and_then(|first| first.parse::<f64>().ok()).unwrap_or(0.0);
+    let seconds = text
+        .split_whitespace()
+        .next()
+        .and_then(|first| first.parse::<f64>().ok())
+        .unwrap_or(0.0);
     Duration::from_secs_f64(seconds.max(0.0))
 }
 
@@ -83,7 +93,12 @@ fn user_name(uid: u32, users: &str) -> String {
         .lines()
         .map(|line| line.split(':').collect::<Vec<_>>())
         .find(|fields| fields.get(2) == Some(&number.as_str()))
-        .and_then(|fields| fields.first().filter(|name| name.len() <= 8).map(|&name| name.to_owned()))
+        .and_then(|fields| {
+            fields
+                .first()
+                .filter(|name| name.len() <= 8)
+                .map(|&name| name.to_owned())
+        })
         .unwrap_or(number)
 }
 
@@ -119,7 +134,12 @@ fn terminal(number: i32) -> String {
 }
 
 fn clock(seconds: u64) -> String {
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    format!(
+        "{:02}:{:02}:{:02}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
 }
 
 fn command(pid: u32, name: &str) -> String {
@@ -143,7 +163,10 @@ mod tests {
     fn stat_with_a_hostile_name() {
         let text = "42 (a) b (c) S 7 42 42 34817 42 4194560 1 2 3 4 150 50 0 0 20 0 1 0 100 1 1 1";
         let stat = Stat::parse(text).unwrap();
-        assert_eq!((stat.name.as_str(), stat.parent, stat.terminal), ("a) b (c", 7, 34817));
+        assert_eq!(
+            (stat.name.as_str(), stat.parent, stat.terminal),
+            ("a) b (c", 7, 34817)
+        );
         assert_eq!(stat.cpu.as_secs(), 2);
         assert_eq!(terminal(stat.terminal), "pts/1");
         assert!(Stat::parse("42 (x").is_none());
@@ -155,6 +178,13 @@ mod tests {
         assert_eq!(terminal(0), "?");
         assert_eq!(terminal(0x0401), "tty1");
         let users = "root:x:0:0::/:/bin/sh\nsystemd-network:x:998:998::/:/bin/sh\n";
-        assert_eq!((user_name(0, users), user_name(998, users), user_name(5, users)), ("root".into(), "998".into(), "5".into()));
+        assert_eq!(
+            (
+                user_name(0, users),
+                user_name(998, users),
+                user_name(5, users)
+            ),
+            ("root".into(), "998".into(), "5".into())
+        );
     }
 }
