@@ -15,7 +15,6 @@ mod failure;
 mod filter;
 mod format;
 mod help;
-mod init_role;
 mod moment;
 mod output;
 mod parse_error;
@@ -37,12 +36,6 @@ fn main() -> ExitCode {
     let called_as = Path::new(&program).file_name().unwrap_or_default();
     if words.first().is_some_and(|word| word == "monitor") {
         return ketch_monitor::main(words.into_iter().skip(1));
-    }
-    if called_as == OsStr::new("docker-init") {
-        return init_role::main(&words);
-    }
-    if words.first().is_some_and(|word| word == "init") {
-        return init_role::main(&words[1..]);
     }
     let words = if called_as == OsStr::new("docker-compose") {
         [OsString::from("compose")]

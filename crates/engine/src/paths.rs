@@ -18,7 +18,10 @@ pub struct Paths {
 impl Paths {
     /// Paths below a data root and a run root.
     pub fn new(data_root: impl Into<PathBuf>, run_root: impl Into<PathBuf>) -> Self {
-        Self { data: data_root.into(), run: run_root.into() }
+        Self {
+            data: data_root.into(),
+            run: run_root.into(),
+        }
     }
 
     /// The data root.
@@ -36,6 +39,11 @@ impl Paths {
         self.data.join("version")
     }
 
+    /// The program that `--init` containers have as process 1, by the digest of its bytes.
+    pub fn init_program(&self, digest: &ketch_spec::Digest) -> PathBuf {
+        self.data.join("init").join(digest.short())
+    }
+
     /// All containers.
     pub fn containers_dir(&self) -> PathBuf {
         self.data.join("containers")
@@ -48,7 +56,11 @@ impl Paths {
 
     /// Where a container's directory goes as the commit point of its removal.
     pub fn container_removing(&self, id: &Id, with_volumes: bool) -> PathBuf {
-        let prefix = if with_volumes { REMOVING_WITH_VOLUMES } else { REMOVING };
+        let prefix = if with_volumes {
+            REMOVING_WITH_VOLUMES
+        } else {
+            REMOVING
+        };
         self.data.join("containers").join(format!("{prefix}{id}"))
     }
 

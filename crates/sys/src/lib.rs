@@ -18,6 +18,7 @@ pub mod netlink;
 pub mod poll;
 pub mod process;
 pub mod pty;
+pub mod reaper;
 pub mod seccomp;
 pub mod spawn;
 

@@ -13,6 +13,7 @@ mod create;
 mod exec;
 mod executable;
 pub mod files;
+mod init_program;
 mod inspect;
 mod kill;
 pub mod load;
@@ -41,6 +42,7 @@ mod watch;
 
 pub use attach::{Attached, attach};
 pub use build_step::{StepOutput, StepRun, run_step};
+pub use channel::{Reached, reach};
 pub use config::ContainerConfig;
 pub use control::{AttachStreams, ExecConfig};
 pub use copy::{PathStat, copy_in, copy_out, stat_path};
@@ -62,9 +64,10 @@ pub use start::{StartOptions, start};
 pub use state::{ContainerState, ExitRecord, Status};
 pub use stop::{StopOptions, stop};
 pub use top::{Top, top};
-pub use channel::{Reached, reach};
 pub use wait::{WaitCondition, wait};
 pub use watch::Watch;
 
 #[cfg(test)]
 pub(crate) mod test_support;
+#[cfg(test)]
+mod tests;
