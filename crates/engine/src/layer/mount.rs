@@ -44,6 +44,7 @@ const PLAIN: [(&str, &str); 4] = [("metacopy", "off"), ("redirect_dir", "nofollo
 /// # Errors
 /// `NotFound` if a layer is not in the store, `Unsupported` if the kernel refuses the stack.
 pub fn mount(engine: &Engine, layers: &[Digest], writable: Option<Writable<'_>>) -> Result<OwnedFd> {
+    let layers = &without_repeats(layers)[..];
     if layers.len() > MAX_LAYERS {
         return Err(LayerError::TooManyLayers { layers: layers.len(), limit: MAX_LAYERS }.into());
     }
@@ -59,6 +60,16 @@ pub fn mount(engine: &Engine, layers: &[Digest], writable: Option<Writable<'_>>)
         (several, writable) => overlay(several, writable, || lower_paths(engine, layers)),
     };
     Ok(mount?)
+}
+
+/// Each layer once, where it stands uppermost: overlayfs refuses a directory that it has already (`ELOOP`), and what is
+/// in the upper one, or taken away by it, hides the same in the lower one. Steps of a build that change nothing, or the
+/// same, give equal layers.
+fn without_repeats(layers: &[Digest]) -> Vec<Digest> {
+    let mut seen = std::collections::HashSet::new();
+    let mut kept: Vec<Digest> = layers.iter().rev().filter(|layer| seen.insert(*layer)).cloned().collect();
+    kept.reverse();
+    kept
 }
 
 /// The directories by path, uppermost first.
@@ -262,6 +273,14 @@ fn old_options(
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn a_layer_is_stacked_once_where_it_is_uppermost() {
+        let layer = |name: &str| Digest::of(name.as_bytes());
+        let [a, b, c] = ["a", "b", "c"].map(layer);
+        let stack = [a.clone(), b.clone(), a.clone(), c.clone(), b.clone()];
+        assert_eq!(without_repeats(&stack), [a, c, b]);
+    }
 
     /// Both ways of mounting give the same file system; the second is the one for kernels before 6.5.
     #[test]
