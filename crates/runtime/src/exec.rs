@@ -13,7 +13,9 @@ use rustix::thread::CpuSet;
 use crate::cgroup::Cgroup;
 use crate::channel::Channel;
 use crate::error::{During, Error, Result};
-use crate::init::{become_root, die_with_the_caller, give_up, lead_session, wait_for_the_word};
+use crate::init::{
+    become_root, die_with_the_caller, give_up, hide_program, lead_session, wait_for_the_word,
+};
 use crate::namespaces::{self, JOIN_ORDER};
 use crate::plan::{Filter, ProcessPlan};
 use crate::process::Process;
@@ -157,10 +159,7 @@ struct Joining<'a> {
 
 impl Joining<'_> {
     fn run(&self, channel: &Channel) -> Result<()> {
-        // Until execve, what this process is must not be seen from inside: /proc/PID/exe is our own program.
-        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-            .map_err(|errno| ketch_sys::Error::new("prctl PR_SET_DUMPABLE", errno))
-            .during("hide from the container")?;
+        hide_program()?;
         die_with_the_caller()?;
         lead_session(self.plan)?;
         if let Some(set) = &self.affinity.initial {

@@ -6,7 +6,7 @@ use ketch_spec::runtime::NamespaceKind;
 use ketch_sys::namespace::{self, Namespaces};
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::process::Signal;
+use rustix::process::{DumpableBehavior, Signal};
 
 use crate::channel::{Channel, Message};
 use crate::error::{Called, During, Error, Result};
@@ -84,10 +84,21 @@ impl Init<'_> {
 }
 
 /// Also, the mask is empty while files are made: their modes are those that were asked for.
-fn die_with_parent(_: &mut Init<'_>) -> Result<()> {
+fn die_with_parent(init: &mut Init<'_>) -> Result<()> {
     die_with_the_caller()?;
+    if !init.has_new(NamespaceKind::Pid) {
+        hide_program()?;
+    }
     rustix::process::umask(Mode::empty());
     Ok(())
+}
+
+/// Until execve, what this process is must not be seen by processes it will be among: /proc/PID/exe is our own
+/// program.
+pub(crate) fn hide_program() -> Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .called("prctl PR_SET_DUMPABLE")
+        .during("hide from the container")
 }
 
 /// The kernel kills the caller when its parent ends. A parent that has ended already is found by [`wait_for_go`]: the
@@ -208,6 +219,7 @@ fn set_sysctls(init: &mut Init<'_>) -> Result<()> {
 fn hide_paths(init: &mut Init<'_>) -> Result<()> {
     masked::make_read_only(init.root(), &init.container.linux.readonly_paths)?;
     masked::mask(init.root(), &init.container.linux.masked_paths)?;
+    init.process.program.make_directory(init.root())?;
     if init
         .container
         .spec

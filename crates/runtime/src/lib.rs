@@ -29,6 +29,7 @@ mod masked;
 mod mounts;
 mod namespaces;
 mod options;
+mod own_program;
 mod parent;
 mod plan;
 mod process;
@@ -42,6 +43,7 @@ pub use capabilities::{available as available_capabilities, known as known_capab
 pub use cgroup::Cgroup;
 pub use error::{Error, ErrorKind, Report, Result};
 pub use exec::{ExecOptions, exec};
+pub use own_program::read_only_program;
 pub use parent::{Container, CreateOptions, create};
 pub use process::{Exit, Process};
 pub use rootfs::Rootfs;

@@ -7,6 +7,7 @@ use ketch_spec::runtime::{NamespaceKind, Spec};
 use ketch_sys::clone::{Child, CloneOptions, clone_process};
 use ketch_sys::namespace::Namespaces;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::cgroup::Cgroup;
 use crate::channel::{Channel, Message};
@@ -68,7 +69,14 @@ pub fn create(options: CreateOptions<'_>) -> Result<Container> {
         id_map::write(created.pid(), &linux.uid_mappings, &linux.gid_mappings)?;
         created.process.send(&Message::Mapped)?;
     }
-    created.mount_namespace = Some(created.namespace(NamespaceKind::Mount)?);
+    match created.namespace(NamespaceKind::Mount) {
+        Ok(namespace) => created.mount_namespace = Some(namespace),
+        // It has ended already: why is what the caller must know.
+        Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::SRCH)) => {
+            created.process.hear_end()?;
+        }
+        Err(error) => return Err(error),
+    }
     Ok(created)
 }
 

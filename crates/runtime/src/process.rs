@@ -86,7 +86,7 @@ impl Process {
     }
 
     /// Reads what it has said up to its end, which must come.
-    fn hear_end(&mut self) -> Result<()> {
+    pub(crate) fn hear_end(&mut self) -> Result<()> {
         while let Some(message) = self.receive()? {
             self.take(message)?;
         }

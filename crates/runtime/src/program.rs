@@ -1,14 +1,16 @@
 //! The program: where it is, and its execution.
 
 use std::ffi::{CString, OsStr};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use ketch_spec::runtime::Process;
-use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, stat};
+use rustix::fs::{Access, AtFlags, CWD, FileType, OFlags, accessat, stat};
 use rustix::io::Errno;
 
 use crate::error::{Called, During, Error, Result};
+use crate::resolve;
 
 /// Where programs are looked for when the environment does not say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -106,22 +108,27 @@ impl ProgramPlan {
         }
     }
 
-    /// In the child, in the root: enters the working directory, making what is missing of it.
-    pub fn enter_directory(&self) -> Result<()> {
-        let step = || format!("chdir to cwd ({:?}) set in config.json", self.directory);
-        match rustix::process::chdir(&self.directory) {
-            Ok(()) => return self.check_directory(),
-            Err(Errno::NOENT) => {}
-            Err(errno) => {
-                return Err(ketch_sys::Error::on("chdir", &self.directory, errno)).during(step());
-            }
+    /// In the child, before its root is entered: makes the working directory if it is missing. What else is wrong
+    /// with it is told when it is entered.
+    pub fn make_directory(&self, root: BorrowedFd<'_>) -> Result<()> {
+        match resolve::open(root, &self.directory, OFlags::PATH) {
+            Err(error) if error.errno == Errno::NOENT => {}
+            _ => return Ok(()),
         }
-        let root = crate::rootfs::current()?;
         let cleaned = crate::mounts::clean(&self.directory.to_string_lossy());
-        crate::resolve::directory(std::os::fd::AsFd::as_fd(&root), &cleaned).during(step())?;
+        match resolve::directory(root, &cleaned) {
+            // A magic link of /proc, or none: where it leads, if anywhere, is told when it is entered.
+            Err(error) if matches!(error.errno, Errno::LOOP | Errno::NOENT) => Ok(()),
+            other => other.map(drop).during("make the working directory"),
+        }
+    }
+
+    /// In the child, in the root: enters the working directory.
+    pub fn enter_directory(&self) -> Result<()> {
+        let step = format!("chdir to cwd ({:?}) set in config.json", self.directory);
         rustix::process::chdir(&self.directory)
             .called_on("chdir", &self.directory)
-            .during(step())?;
+            .during(step)?;
         self.check_directory()
     }
 

@@ -122,6 +122,9 @@ fn working_directory_is_made() {
     spec.process_mut().cwd = "/a/b".into();
     assert_eq!(world.run(&spec).ok(), "/a/b\n");
     assert!(world.root().join("a/b").is_dir());
+    spec.root.as_mut().unwrap().readonly = true;
+    spec.process_mut().cwd = "/c".into();
+    assert_eq!(world.run(&spec).ok(), "/c\n");
     spec.process_mut().cwd = "/bin/busybox".into();
     let error = world.refusal(&spec).to_string();
     assert!(error.contains("chdir to cwd (\"/bin/busybox\")"), "{error}");

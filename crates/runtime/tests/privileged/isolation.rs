@@ -38,6 +38,10 @@ pub const CASES: &[Case] = &[
     ),
     ("privileged_session_keyring_is_new", session_keyring),
     ("privileged_filter_forbids", filter_forbids),
+    ("privileged_docker_s_filter", docker_filter),
+    ("privileged_own_program_is_out_of_reach", own_program),
+    ("inner_attack_on_own_program", attack_on_own_program),
+    ("inner_evil", evil),
 ];
 
 fn capabilities() {
@@ -315,4 +319,81 @@ fn filter_forbids() {
     container.start().unwrap();
     assert_eq!(output.read().0, "Seccomp:\t2\n");
     container.wait().unwrap();
+}
+
+fn docker_filter() {
+    let world = World::new();
+    let script = "mount -t tmpfs x /tmp; unshare -m true; unshare -U true; dmesg | head -1; echo fine; \
+                  setpriv --dump > /dev/null; ls /proc/self/fd > /dev/null && echo done";
+    let mut spec = world.spec(script);
+    let filter = include_str!("../../src/seccomp/docker-default.json");
+    spec.linux_mut().seccomp = Some(serde_json::from_str(filter).unwrap());
+    spec.process_mut().capabilities.as_mut().unwrap().effective =
+        ketch_runtime::known_capabilities();
+    let outcome = world.run(&spec);
+    assert_eq!(outcome.stdout, "fine\ndone\n", "{outcome:?}");
+    for refused in [
+        "mount: permission denied",
+        "unshare(0x20000)",
+        "unshare(0x10000000)",
+        "klogctl",
+    ] {
+        assert!(outcome.stderr.contains(refused), "{refused}: {outcome:?}");
+    }
+}
+
+/// CVE-2019-5736: the image's program is a link to /proc/self/exe, which is the program of the process that executes
+/// it, ours, with the image's libraries. Here the program does itself what code in such a library would do.
+fn attack_on_own_program() {
+    let world = World::new();
+    // The interpreter is asked for by one path and mapped from another.
+    let interpreters = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let mapped = maps
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(5));
+    let libraries = mapped
+        .filter(|path| path.contains(".so"))
+        .chain(interpreters);
+    for library in libraries.filter(|path| std::path::Path::new(path).exists()) {
+        let place = world.root().join(&library[1..]);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::copy(library, place).unwrap();
+    }
+    symlink("/proc/self/exe", world.root().join("bin/evil")).unwrap();
+    let mut spec = world.spec("");
+    spec.process_mut().args = list(&["/bin/evil", "--case", "inner_evil"]);
+    println!("{:?}", world.run(&spec));
+}
+
+fn evil() {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o4777);
+    println!("{:?}", std::fs::set_permissions("/proc/self/exe", mode));
+}
+
+fn own_program() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = tempfile::tempdir().unwrap();
+    let program = scratch.path().join("program");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let attack = |executable: &std::path::Path| {
+        let mut command = std::process::Command::new(executable);
+        let output = command
+            .args(["--case", "inner_attack_on_own_program"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let mode = std::fs::metadata(&program).unwrap().permissions().mode() & 0o7777;
+        (mode, String::from_utf8(output.stdout).unwrap())
+    };
+    let before = 0o755;
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(before)).unwrap();
+    let sealed = ketch_runtime::read_only_program(&program).unwrap();
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&sealed));
+    let (mode, outcome) = attack(path.as_ref());
+    assert_eq!(mode, before, "{outcome}");
+    assert!(outcome.contains("ReadOnlyFilesystem"), "{outcome}");
+    // The attack is a real one: without the mount it succeeds.
+    let (mode, outcome) = attack(&program);
+    assert_eq!(mode, 0o4777, "{outcome}");
 }

@@ -40,7 +40,11 @@ impl Group {
         let parent = self.directory.parent().unwrap_or(Path::new(MOUNT));
         for _ in 0..100 {
             file::make(parent)?;
-            match hand_down(parent, &wanted).and_then(|()| make_one(&self.directory)) {
+            // A second time after it: the one above may have been made anew in between, without controllers.
+            let made = hand_down(parent, &wanted)
+                .and_then(|()| make_one(&self.directory))
+                .and_then(|()| hand_down(parent, &wanted));
+            match made {
                 Err(error) if error.errno == Errno::NOENT => {}
                 other => return other,
             }
