@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::container::ContainerConfig;
 use crate::lock::LeafLock;
 use crate::{Engine, Error, ErrorKind, Result};
 
@@ -46,6 +47,15 @@ impl Event {
             id: id.into(),
             attributes: BTreeMap::new(),
         }
+    }
+
+    /// An event of a container: with its name, its image and its labels, as Docker's.
+    pub fn of_container(action: &str, config: &ContainerConfig) -> Self {
+        let mut event = Self::now("container", action, config.id.as_str());
+        event.attributes = config.labels.clone();
+        event
+            .with("name", &config.name)
+            .with("image", &config.image.reference)
     }
 
     /// The same event with one more attribute.

@@ -21,6 +21,9 @@ pub const MAX_BYTES: u64 = 16 << 20;
 pub enum Durability {
     /// File and directory are synchronised before the call returns.
     Synced,
+    /// The file is synchronised, its name in the directory is not: for a record that means nothing before another one
+    /// of the same directory, which is [`Durability::Synced`], is there.
+    Content,
     /// They are not: for `--rm` containers and other things that need not outlive a power cut.
     Volatile,
 }
@@ -161,7 +164,7 @@ pub fn write_bytes(
     }
     file.write_all(bytes)
         .map_err(|source| io_error("write", &temporary, source))?;
-    if durability == Durability::Synced {
+    if durability != Durability::Volatile {
         file.sync_all()
             .map_err(|source| io_error("fsync", &temporary, source))?;
     }

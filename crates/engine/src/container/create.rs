@@ -16,10 +16,11 @@ use serde_json::Map;
 use super::config::{self, ContainerConfig, ImageSource, NetworkConfig, NetworkMode};
 use super::request::{CreateRequest, NetworkRequest, PullPolicy};
 use super::state::ContainerState;
-use super::{load, merge, remove, root, validate};
+use super::{load, merge, remove, root, spec, validate};
 use crate::event::{self, Event};
 use crate::image::{self, Image, PullObserver};
 use crate::lock::OwnerLock;
+use crate::record::Durability;
 use crate::volume::{self, VolumeRequest};
 use crate::{Engine, Error, ErrorKind, Result, names, network, record};
 
@@ -49,16 +50,19 @@ pub fn create(
     let (image, _kept) = find_image(engine, &request, observer)?;
     let mut config = merged(engine, &request, &image)?;
     let warnings = validate::check(&config)?;
+    if let NetworkMode::Container(other) = &config.network.mode {
+        // Sharing the network means sharing the host name, as with Docker.
+        let (other, _) = load::load(engine, other)?;
+        config.hostname = spec::hostname(&other);
+        config.domainname = other.domainname;
+    }
     let lock = make_dir(engine, &mut config)?;
     if let Err(error) = fill(engine, &request, &mut config) {
         undo(engine, &config);
         return Err(error);
     }
     drop(lock);
-    let event = Event::now("container", "create", config.id.as_str())
-        .with("name", &config.name)
-        .with("image", &config.image.reference);
-    let _ = event::publish(engine, &event);
+    let _ = event::publish(engine, &Event::of_container("create", &config));
     Ok(Created {
         id: config.id,
         warnings,
@@ -313,7 +317,15 @@ fn fill(engine: &Engine, request: &CreateRequest, config: &mut ContainerConfig) 
 /// Puts a config whose directory, lock and name are there on disk, and with the state makes it a container.
 pub(super) fn write(engine: &Engine, config: &ContainerConfig) -> Result<()> {
     // Before the volumes: so a sweeper knows which of them a killed `create` has made.
-    load::write_config(engine, config)?;
+    let content = match config.durability() {
+        Durability::Synced => Durability::Content,
+        other => other,
+    };
+    record::write(
+        &engine.paths().container_config(&config.id),
+        config,
+        content,
+    )?;
     for mount in &config.mounts {
         take_volume(engine, config, mount)?;
     }
@@ -331,7 +343,7 @@ pub(super) fn write(engine: &Engine, config: &ContainerConfig) -> Result<()> {
         })?;
     // Commit point: the container exists.
     load::write_state(engine, config, &ContainerState::created())?;
-    if config.durability() == record::Durability::Synced {
+    if config.durability() == Durability::Synced {
         record::sync_dir_of(&engine.paths().container_dir(&config.id))?;
     }
     Ok(())

@@ -22,9 +22,13 @@ pub(super) fn ensure(engine: &Engine) -> Result<PathBuf> {
     let failed = |error: &(dyn std::error::Error + 'static)| {
         Error::caused(ErrorKind::Internal, "cannot write the init program", error)
     };
-    let folder = path.parent().map(std::path::Path::to_owned).unwrap_or_default();
+    let folder = path
+        .parent()
+        .map(std::path::Path::to_owned)
+        .unwrap_or_default();
     std::fs::create_dir_all(&folder).map_err(|error| failed(&error))?;
     // a file cut short by a crash would be found by name for ever, so it is whole on disk before it has the name
-    replace_file(&path, reaper::PROGRAM, Mode::from_raw_mode(0o555), true).map_err(|error| failed(&error))?;
+    replace_file(&path, reaper::PROGRAM, Mode::from_raw_mode(0o555), true)
+        .map_err(|error| failed(&error))?;
     Ok(path)
 }

@@ -31,9 +31,7 @@ pub fn kill(engine: &Engine, wanted: &str, signal: i32) -> Result<()> {
         }
         other => other?,
     };
-    let event = Event::now("container", "kill", id.as_str())
-        .with("name", &config.name)
-        .with("signal", signal.to_string());
+    let event = Event::of_container("kill", &config).with("signal", signal.to_string());
     let _ = event::publish(engine, &event);
     Ok(())
 }

@@ -49,7 +49,32 @@ pub fn resolve(engine: &Engine, wanted: &str) -> Result<Id> {
     {
         return Ok(id);
     }
-    by_prefix(engine, wanted)
+    match by_prefix(engine, wanted) {
+        Err(error) if error.kind == ErrorKind::NotFound => {
+            by_lost_claim(engine, name)?.ok_or(error)
+        }
+        other => other,
+    }
+}
+
+/// A power cut can lose a claim whose container it leaves, since a claim is not synchronised: the container's own
+/// record then still has the name, which is claimed again.
+fn by_lost_claim(engine: &Engine, name: &str) -> Result<Option<Id>> {
+    if names::check(names::CONTAINER, name).is_err() {
+        return Ok(None);
+    }
+    for id in ids(engine)? {
+        let Ok((config, _)) = load_record(engine, &id) else {
+            continue;
+        };
+        if config.name == name {
+            let claimed = names::claim(engine, names::CONTAINER, name, &id, |other| {
+                exists_or_is_made(engine, other)
+            });
+            return Ok(claimed.is_ok().then_some(id));
+        }
+    }
+    Ok(None)
 }
 
 /// Config and truthful state of one container; recovers it first if its monitor was lost.

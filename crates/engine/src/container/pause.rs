@@ -21,10 +21,7 @@ pub fn pause(engine: &Engine, wanted: &str) -> Result<()> {
         _ => return Err(channel::not_running(&id)),
     }
     channel::command(engine, &id, &Request::Pause)?;
-    let _ = event::publish(
-        engine,
-        &Event::now("container", "pause", id.as_str()).with("name", &config.name),
-    );
+    let _ = event::publish(engine, &Event::of_container("pause", &config));
     Ok(())
 }
 
@@ -39,10 +36,7 @@ pub fn unpause(engine: &Engine, wanted: &str) -> Result<()> {
         return Err(conflict(format!("Container {id} is not paused")));
     }
     channel::command(engine, &id, &Request::Unpause)?;
-    let _ = event::publish(
-        engine,
-        &Event::now("container", "unpause", id.as_str()).with("name", &config.name),
-    );
+    let _ = event::publish(engine, &Event::of_container("unpause", &config));
     Ok(())
 }
 

@@ -32,10 +32,7 @@ pub fn recover(engine: &Engine, id: &Id, lock: OwnerLock) -> Result<()> {
     load::write_state(engine, &config, &state)?;
     let _ = event::publish(
         engine,
-        &Event::now("container", "die", id.as_str())
-            .with("name", &config.name)
-            .with("image", &config.image.reference)
-            .with("exitCode", LOST_EXIT_CODE.to_string()),
+        &Event::of_container("die", &config).with("exitCode", LOST_EXIT_CODE.to_string()),
     );
     if config.auto_remove || config.hidden {
         remove::commit(engine, &config, true)?;

@@ -83,12 +83,7 @@ pub fn commit(engine: &Engine, config: &ContainerConfig, volumes: bool) -> Resul
     fs::rename(&place, &aside).map_err(|error| io_error("rename", &place, &error))?;
     finish_dir(engine, &aside, Some(config), volumes)?;
     if !config.hidden {
-        let _ = event::publish(
-            engine,
-            &Event::now("container", "destroy", config.id.as_str())
-                .with("name", &config.name)
-                .with("image", &config.image.reference),
-        );
+        let _ = event::publish(engine, &Event::of_container("destroy", config));
     }
     Ok(())
 }

@@ -55,7 +55,7 @@ pub fn rename(engine: &Engine, wanted: &str, name: &str) -> Result<()> {
         return Err(error);
     }
     names::release(engine, names::CONTAINER, &old.name, &id)?;
-    let event = Event::now("container", "rename", id.as_str())
+    let event = Event::of_container("rename", &old)
         .with("name", name)
         .with("oldName", format!("/{}", old.name));
     let _ = event::publish(engine, &event);

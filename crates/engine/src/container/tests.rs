@@ -479,3 +479,28 @@ fn a_monitor_that_ends_without_a_word_is_told_and_leaves_the_container_startable
     assert_eq!(status(&engine, "web"), Status::Created);
     rename(&engine, "web", "free").unwrap();
 }
+
+#[test]
+fn a_claim_that_a_power_cut_lost_is_made_again() {
+    let (_dir, engine) = engine();
+    let config = put(&engine, "web", Status::Exited);
+    fs::remove_file(engine.paths().name(names::CONTAINER, "web")).unwrap();
+    assert_eq!(resolve(&engine, "web").unwrap(), config.id);
+    assert_eq!(
+        names::lookup(&engine, names::CONTAINER, "web").unwrap(),
+        Some(config.id)
+    );
+}
+
+#[test]
+fn a_container_that_removes_itself_is_not_restarted() {
+    let (_dir, engine) = engine();
+    let config = ContainerConfig {
+        auto_remove: true,
+        ..put(&engine, "web", Status::Running)
+    };
+    load::write_config(&engine, &config).unwrap();
+    let _lock = own(&engine, &config);
+    let error = restart(&engine, "web", StopOptions::default()).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unsupported);
+}

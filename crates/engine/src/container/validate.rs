@@ -89,6 +89,14 @@ fn check_network(config: &ContainerConfig) -> Result<()> {
     if config.namespaces.uts == NamespaceMode::Host && !config.hostname.is_empty() {
         return Err(invalid("conflicting options: hostname and the UTS mode"));
     }
+    if matches!(config.namespaces.ipc, NamespaceMode::Container(_)) {
+        // The namespace could be joined, but not the other's /dev/shm, which is what nearly everybody wants of it.
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "the IPC mode container:ID is not supported by this version",
+        )
+        .hint("use --ipc host in both containers"));
+    }
     if matches!(network.mode, NetworkMode::Container(_)) {
         let conflicts = [
             (!config.hostname.is_empty(), "hostname and the network mode"),
@@ -238,25 +246,40 @@ fn check_sysctls(config: &ContainerConfig) -> Result<()> {
 
 fn check_resources(resources: &Resources, warnings: &mut Vec<String>) -> Result<()> {
     check_memory(resources)?;
-    if resources.nano_cpus.is_some_and(|nano| nano > 0) {
-        if resources.cpu_period_us.is_some_and(|us| us > 0) {
-            return Err(invalid(
-                "Conflicting options: Nano CPUs and CPU Period cannot both be set",
-            ));
-        }
-        if resources.cpu_quota_us.is_some_and(|us| us > 0) {
-            return Err(invalid(
-                "Conflicting options: Nano CPUs and CPU Quota cannot both be set",
-            ));
-        }
-    }
-    let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    if let Some(nano) = resources.nano_cpus
-        && nano > processors * 1_000_000_000
+    check_cpu(resources)?;
+    if resources
+        .oom_score_adj
+        .is_some_and(|score| !(-1000..=1000).contains(&score))
     {
+        let score = resources.oom_score_adj.unwrap_or_default();
         return Err(invalid(format!(
-            "range of CPUs is from 0.01 to {processors}.00, as there are only {processors} CPUs available"
+            "Invalid value {score}, range for oom score adj is [-1000, 1000]"
         )));
+    }
+    if resources.oom_kill_disable && resources.memory_bytes.is_none() {
+        warnings.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.".into());
+    }
+    Ok(())
+}
+
+fn check_cpu(resources: &Resources) -> Result<()> {
+    if let Some(nano) = resources.nano_cpus.filter(|&nano| nano > 0) {
+        for (name, value) in [
+            ("Period", resources.cpu_period_us.is_some_and(|us| us > 0)),
+            ("Quota", resources.cpu_quota_us.is_some_and(|us| us > 0)),
+        ] {
+            if value {
+                return Err(invalid(format!(
+                    "Conflicting options: Nano CPUs and CPU {name} cannot both be set"
+                )));
+            }
+        }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        if nano > processors as u64 * 1_000_000_000 {
+            return Err(invalid(format!(
+                "range of CPUs is from 0.01 to {processors}.00, as there are only {processors} CPUs available"
+            )));
+        }
     }
     if resources
         .cpu_period_us
@@ -273,18 +296,6 @@ fn check_resources(resources: &Resources, warnings: &mut Vec<String>) -> Result<
         return Err(invalid(
             "CPU cfs quota can not be less than 1ms (i.e. 1000)",
         ));
-    }
-    if resources
-        .oom_score_adj
-        .is_some_and(|score| !(-1000..=1000).contains(&score))
-    {
-        let score = resources.oom_score_adj.unwrap_or_default();
-        return Err(invalid(format!(
-            "Invalid value {score}, range for oom score adj is [-1000, 1000]"
-        )));
-    }
-    if resources.oom_kill_disable && resources.memory_bytes.is_none() {
-        warnings.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.".into());
     }
     for (name, list) in [
         ("cpus", &resources.cpuset_cpus),

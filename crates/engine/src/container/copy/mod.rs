@@ -256,8 +256,11 @@ fn path_stat(name: String, stat: &Stat, link_target: String) -> PathStat {
         name,
         size: u64::try_from(stat.st_size).unwrap_or(0),
         mode: stat.st_mode,
-        modified: Timestamp::new(stat.st_mtime, i32::try_from(stat.st_mtime_nsec).unwrap_or(0))
-            .unwrap_or(Timestamp::UNIX_EPOCH),
+        modified: Timestamp::new(
+            stat.st_mtime,
+            i32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+        )
+        .unwrap_or(Timestamp::UNIX_EPOCH),
         link_target,
     }
 }
