@@ -1,8 +1,7 @@
 //! Architectures and the numbers of their system calls.
 
-use std::collections::HashMap;
-
 use super::SeccompError;
+use super::syscalls::{NONE, SYSCALLS};
 
 /// Bit that tells calls of x32 from those of x86_64, which have the same audit number.
 pub(super) const X32_BIT: u32 = 0x4000_0000;
@@ -117,33 +116,29 @@ impl Arch {
     }
 }
 
-/// Numbers of all calls by name.
-pub(super) struct Numbers(HashMap<&'static str, [Option<u32>; 5]>);
+/// A system call: its numbers on all architectures.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Syscall(&'static [u32; 5]);
 
-impl Numbers {
-    /// Reads the table.
-    pub fn new() -> Self {
-        let lines = include_str!("syscalls.tbl")
-            .lines()
-            .filter(|line| !line.starts_with('#'));
-        Self(lines.filter_map(read_line).collect())
+impl Syscall {
+    /// The call of that name; None: no architecture has it.
+    pub fn find(name: &str) -> Option<Self> {
+        let row = SYSCALLS
+            .binary_search_by(|(known, _)| (*known).cmp(name))
+            .ok()?;
+        Some(Self(&SYSCALLS[row].1))
     }
 
-    /// The number of a call, with the bits of its architecture; None: it has none.
-    pub fn get(&self, arch: Arch, name: &str) -> Option<u32> {
-        let number = self.0.get(name)?[arch.column()]?;
-        Some(number | arch.base())
+    /// Its number, with the bits of the architecture; None: it has none there.
+    pub fn number(self, arch: Arch) -> Option<u32> {
+        let number = self.0[arch.column()];
+        (number != NONE).then_some(number | arch.base())
     }
 }
 
-fn read_line(line: &'static str) -> Option<(&'static str, [Option<u32>; 5])> {
-    let mut words = line.split(' ');
-    let name = words.next()?;
-    let mut numbers = [None; 5];
-    for number in &mut numbers {
-        *number = words.next()?.parse().ok();
-    }
-    Some((name, numbers))
+/// The number of the call of that name on an architecture.
+pub(super) fn number(arch: Arch, name: &str) -> Option<u32> {
+    Syscall::find(name)?.number(arch)
 }
 
 /// What `socketcall` of x86 is told to do the work of another call.
@@ -200,29 +195,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_whole() {
-        let numbers = Numbers::new();
-        assert_eq!(
-            numbers.0.len(),
-            include_str!("syscalls.tbl").lines().count() - 2
-        );
-        assert_eq!(numbers.get(Arch::X86_64, "clone3"), Some(435));
-        assert_eq!(numbers.get(Arch::X86, "socket"), Some(359));
-        assert_eq!(numbers.get(Arch::X32, "execve"), Some(X32_BIT | 520));
-        assert_eq!(numbers.get(Arch::Aarch64, "openat"), Some(56));
-        assert_eq!(numbers.get(Arch::Aarch64, "open"), None);
-        assert_eq!(numbers.get(Arch::Arm, "set_tls"), Some(0xf0005));
-        assert_eq!(numbers.get(Arch::X86_64, "no_such_call"), None);
-    }
-
-    #[test]
-    fn the_machine_s_own_numbers_are_the_c_library_s() {
-        let numbers = Numbers::new();
-        let native = Machine::HOST.native();
-        assert_eq!(
-            numbers.get(native, "getpid"),
-            Some(if native == Arch::X86_64 { 39 } else { 172 })
-        );
+    fn the_table_is_sorted_and_right_in_places() {
+        assert!(SYSCALLS.is_sorted_by(|(one, _), (next, _)| one < next));
+        assert_eq!(number(Arch::X86_64, "clone3"), Some(435));
+        assert_eq!(number(Arch::X86, "socket"), Some(359));
+        assert_eq!(number(Arch::X32, "execve"), Some(X32_BIT | 520));
+        assert_eq!(number(Arch::Aarch64, "openat"), Some(56));
+        assert_eq!(number(Arch::Aarch64, "open"), None);
+        assert_eq!(number(Arch::Arm, "set_tls"), Some(0xf0005));
+        assert_eq!(number(Arch::X86_64, "no_such_call"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ketch_spec::runtime::{LinuxSeccomp, SeccompArg, SeccompSyscall};
 use ketch_sys::seccomp as sys;
 
-use super::arch::{Arch, Machine, Numbers, X32_BIT, ipc_number, socketcall_number};
+use super::arch::{Arch, Machine, Syscall, X32_BIT, ipc_number, number, socketcall_number};
 use super::assemble::{Condition, Decision, Operator, Rule, Table, assemble};
 use super::{Program, SeccompError};
 
@@ -32,14 +32,18 @@ pub(super) fn compile(filter: &LinuxSeccomp, machine: Machine) -> Result<Program
         });
     }
     let default = action(&filter.default_action, filter.default_errno_ret)?;
-    let numbers = Numbers::new();
+    let entries: Vec<Entry<'_>> = filter
+        .syscalls
+        .iter()
+        .map(entry)
+        .collect::<Result<_, _>>()?;
     let mut tables: Vec<(u32, Table)> = Vec::new();
     let arches = arches(filter, machine)?;
     for &arch in arches.iter().filter(|&&arch| arch != Arch::X32) {
-        let mut table = table(filter, arch, default, &numbers)?;
+        let mut table = table(&entries, arch, default);
         if arch == Arch::X86_64 {
             match arches.contains(&Arch::X32) {
-                true => table.extend(self::table(filter, Arch::X32, default, &numbers)?),
+                true => table.extend(self::table(&entries, Arch::X32, default)),
                 false => table.push((X32_BIT, Decision::Return(KILL_PROCESS))),
             }
             // A tracer that skips a call sets its number to -1.
@@ -123,6 +127,27 @@ pub(super) fn action(name: &str, errno: Option<u32>) -> Result<u32, SeccompError
     })
 }
 
+/// An entry of the filter, read once for all architectures.
+struct Entry<'a> {
+    calls: Vec<(&'a str, Syscall)>,
+    /// None at all: it has no conditions.
+    rules: Vec<Rule>,
+    action: u32,
+}
+
+fn entry(syscall: &SeccompSyscall) -> Result<Entry<'_>, SeccompError> {
+    let action = action(&syscall.action, syscall.errno_ret)?;
+    let names = syscall.names.iter();
+    let calls = names
+        .filter_map(|name| Some((name.as_str(), Syscall::find(name)?)))
+        .collect();
+    Ok(Entry {
+        calls,
+        rules: rules(syscall, action)?,
+        action,
+    })
+}
+
 /// What the rules say about one call.
 #[derive(Default)]
 struct Found {
@@ -131,25 +156,24 @@ struct Found {
 }
 
 /// Decisions for all numbers of an architecture.
-fn table(
-    filter: &LinuxSeccomp,
-    arch: Arch,
-    default: u32,
-    numbers: &Numbers,
-) -> Result<Table, SeccompError> {
+fn table(entries: &[Entry<'_>], arch: Arch, default: u32) -> Table {
     let mut found: BTreeMap<u32, Found> = BTreeMap::new();
     let mut largest = arch.base();
-    for syscall in &filter.syscalls {
-        let action = action(&syscall.action, syscall.errno_ret)?;
-        let rules = rules(syscall, action)?;
-        for name in &syscall.names {
-            for (number, rules) in targets(name, &rules, action, arch, numbers) {
+    for entry in entries {
+        for &(name, call) in &entry.calls {
+            if let Some(number) = call.number(arch) {
                 if number < ARM_PRIVATE || arch != Arch::Arm {
                     largest = largest.max(number);
                 }
-                if action != default {
-                    add(found.entry(number).or_default(), &rules, action);
+                if entry.action != default {
+                    add(found.entry(number).or_default(), &entry.rules, entry.action);
                 }
+            }
+            if arch == Arch::X86
+                && entry.action != default
+                && let Some((number, rule)) = multiplexed(name, entry)
+            {
+                add(found.entry(number).or_default(), &[rule], entry.action);
             }
         }
     }
@@ -163,7 +187,7 @@ fn table(
         table.push((number + 1, Decision::Return(default)));
     }
     add_unknown(&mut table, arch, largest, default);
-    Ok(table)
+    table
 }
 
 fn push(table: &mut Table, number: u32, decision: Decision) {
@@ -205,46 +229,30 @@ fn add_unknown(table: &mut Table, arch: Arch, largest: u32, default: u32) {
     }
 }
 
-/// The numbers that a name stands for, with the rules as they are for each. Some calls of x86 can be made in a second
-/// way, through `socketcall` or `ipc`, whose first argument says which is meant.
-fn targets(
-    name: &str,
-    rules: &[Rule],
-    action: u32,
-    arch: Arch,
-    numbers: &Numbers,
-) -> Vec<(u32, Vec<Rule>)> {
-    let mut targets = Vec::new();
-    if let Some(number) = numbers.get(arch, name) {
-        targets.push((number, rules.to_vec()));
+/// Some calls of x86 can be made in a second way, through `socketcall` or `ipc`, whose first argument says which is
+/// meant: that one's number, and the rule for it.
+fn multiplexed(name: &str, entry: &Entry<'_>) -> Option<(u32, Rule)> {
+    let (multiplexer, value) = match (socketcall_number(name), ipc_number(name)) {
+        (Some(value), _) => ("socketcall", value),
+        (_, Some(value)) => ("ipc", value),
+        (None, None) => return None,
+    };
+    // The arguments are in memory there, out of the filter's sight. What is allowed under conditions is then not
+    // allowed that way; what is forbidden under conditions is forbidden altogether.
+    let permits = matches!(entry.action & 0xffff_0000, ALLOW | LOG);
+    if permits && !entry.rules.is_empty() {
+        return None;
     }
-    let second = [
-        ("socketcall", socketcall_number(name)),
-        ("ipc", ipc_number(name)),
-    ];
-    for (multiplexer, meant) in second {
-        let (Arch::X86, Some(value), Some(number)) = (arch, meant, numbers.get(arch, multiplexer))
-        else {
-            continue;
-        };
-        // The arguments are in memory there, out of the filter's sight. What is allowed under conditions is then not
-        // allowed that way; what is forbidden under conditions is forbidden altogether.
-        if rules.is_empty() || !matches!(action & 0xffff_0000, ALLOW | LOG) {
-            let condition = Condition {
-                index: 0,
-                operator: Operator::Equal,
-                value,
-            };
-            targets.push((
-                number,
-                vec![Rule {
-                    conditions: vec![condition],
-                    action,
-                }],
-            ));
-        }
-    }
-    targets
+    let condition = Condition {
+        index: 0,
+        operator: Operator::Equal,
+        value,
+    };
+    let rule = Rule {
+        conditions: vec![condition],
+        action: entry.action,
+    };
+    Some((number(Arch::X86, multiplexer)?, rule))
 }
 
 /// The rules of an entry; none at all: it has no conditions.

@@ -9,6 +9,7 @@
 mod arch;
 mod assemble;
 mod compile;
+mod syscalls;
 #[cfg(test)]
 mod tests;
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ketch_spec::runtime::{LinuxSeccomp, SeccompArg, SeccompSyscall};
 use ketch_sys::seccomp::Instruction;
 
-use super::arch::{Arch, Machine, Numbers, X32_BIT};
+use super::arch::{Arch, Machine, X32_BIT, number};
 use super::compile::compile;
 use super::{Program, SeccompError};
 
@@ -72,10 +72,10 @@ impl<'a> Reader<'a> {
     fn new(filter: &'a LinuxSeccomp, arch: Arch) -> Self {
         let action = super::compile::action;
         let default = action(&filter.default_action, filter.default_errno_ret).unwrap();
-        let (numbers, mut largest, mut rules) = (Numbers::new(), 0, BTreeMap::new());
+        let (mut largest, mut rules) = (0, BTreeMap::new());
         for rule in &filter.syscalls {
             let action = action(&rule.action, rule.errno_ret).unwrap();
-            for number in rule.names.iter().filter_map(|name| numbers.get(arch, name)) {
+            for number in rule.names.iter().filter_map(|name| number(arch, name)) {
                 if arch != Arch::Arm || number < 0xf0000 {
                     largest = largest.max(number);
                 }
@@ -240,7 +240,7 @@ fn docker_s_profile_decides_as_its_rules_say() {
 fn decide(program: &Program, arch: Arch, name: &str, args: &[u64]) -> u32 {
     let mut all = [0; 6];
     all[..args.len()].copy_from_slice(args);
-    let number = Numbers::new().get(arch, name).unwrap();
+    let number = number(arch, name).unwrap();
     run(
         &program.instructions,
         Call {
