@@ -3,14 +3,16 @@
 //! 1. the owner lock (taken before, let go of after everything)
 //! 2. the root: the image's layers and the writable layer as a detached mount, attached nowhere on the host
 //! 3. what the config leaves open: users, volumes (new ones are filled), namespaces, devices
-//! 4. a place in each network: an address is claimed
-//! 5. hosts, hostname, resolv.conf: the child mounts them, and they need the addresses
-//! 6. the log, the pipes
-//! 7. the cgroup and the clone; the child prepares its mounts while we go on
-//! 8. links into its network namespace, 9. published ports, 10. the name server
+//! 4. the log, the pipes
+//! 5. the cgroup and the clone; the child prepares its mounts while we go on with the network
+//! 6. a place in each network: an address is claimed, the bridge is up
+//! 7. hosts, hostname, resolv.conf, which need the addresses. They are mounted by then: that is why they are made empty
+//!    before the clone, and written in place
+//! 8. links into the container's network namespace, 9. published ports, 10. the name server
 //! 11. execve
 //! 12. the state record says running: **commit point**
 
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
@@ -64,19 +66,20 @@ impl Monitor {
         let root = root::mount(engine, config)?;
         // 3. what the config leaves open
         let prepared = spec::prepare(engine, config, root.as_fd())?;
-        // 4. places in networks
+        // 4. log, pipes
+        let log = open_log(engine, config)?;
+        let (mut streams, stdio) = stdio(config, self.size)?;
+        // 5. cgroup and clone
+        make_files(engine, config)?;
+        let spec = runtime_spec(engine, config, &prepared, self.size)?;
+        made.create(engine, config, &spec, root.as_fd(), stdio)?;
+        // 6. places in networks
         for (index, endpoint) in config.network.endpoints.iter().enumerate() {
             made.joined
                 .push(networks::join(engine, config, endpoint, index)?);
         }
-        // 5. files
+        // 7. files
         files::write(engine, config, &networks::addresses(&made.joined))?;
-        // 6. log, pipes
-        let log = open_log(engine, config)?;
-        let (mut streams, stdio) = stdio(config, self.size)?;
-        // 7. cgroup and clone
-        let spec = runtime_spec(engine, config, &prepared, self.size)?;
-        made.create(engine, config, &spec, root.as_fd(), stdio)?;
         // 8. links, 9. ports, 10. names
         made.connect(config)?;
         // 11. execve
@@ -115,6 +118,20 @@ impl Monitor {
         self.publish(Event::now("container", "start", self.id.as_str()));
         Ok(())
     }
+}
+
+/// Makes the files that the child mounts, where an earlier start has not; their text follows.
+fn make_files(engine: &Engine, config: &ContainerConfig) -> Result<(), Error> {
+    let paths = engine.paths();
+    for path in [
+        paths.hosts(&config.id),
+        paths.hostname(&config.id),
+        paths.resolv_conf(&config.id),
+    ] {
+        let opened = File::options().create(true).append(true).open(&path);
+        opened.map_err(|error| internal(&format!("cannot make {}", path.display()), &error))?;
+    }
+    Ok(())
 }
 
 fn open_log(engine: &Engine, config: &ContainerConfig) -> Result<Log, Error> {

@@ -24,17 +24,17 @@ const CGROUP_LIMIT: Duration = Duration::from_secs(10);
 /// What a run has made in the kernel, in the order in which it was made.
 #[derive(Default)]
 pub struct Made {
-    /// Places in networks.
-    pub joined: Vec<Joined>,
     cgroup: Option<Cgroup>,
     filter: Option<Program>,
     container: Option<Container>,
+    /// Places in networks.
+    pub joined: Vec<Joined>,
     published: Option<Published>,
     names: Option<Names>,
 }
 
 impl Made {
-    /// The container's processes. There from step 7 to the undo.
+    /// The container's processes. There from step 5 to the undo.
     pub fn container(&self) -> &Container {
         self.container
             .as_ref()
@@ -48,7 +48,7 @@ impl Made {
             .expect("a run has a container until it is undone")
     }
 
-    /// The container's cgroup. There from step 7 to the undo.
+    /// The container's cgroup. There from step 5 to the undo.
     pub fn cgroup(&self) -> &Cgroup {
         self.cgroup
             .as_ref()
@@ -60,7 +60,7 @@ impl Made {
         self.filter.as_ref()
     }
 
-    /// Step 7: the cgroup, and the first process in it.
+    /// Step 5: the cgroup, and the first process in it.
     ///
     /// # Errors
     /// The runtime's.

@@ -202,7 +202,7 @@ impl Monitor {
             self.chores_at = None;
             leave::leave_cgroup();
             self.delete_retired();
-            ketch_sys::poll::release_free_memory();
+            ketch_sys::memory::release();
             if let Some(run) = self.run.as_mut() {
                 run.kills.watch(run.made.cgroup());
             }

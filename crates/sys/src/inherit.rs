@@ -51,11 +51,14 @@ pub fn close_from(first: RawFd) -> Result<()> {
 mod tests {
     use std::os::fd::IntoRawFd;
 
+    use rustix::pipe::{PipeFlags, pipe_with};
+
     use super::*;
 
     #[test]
     fn takes_what_is_open_and_marks_it() {
-        let (reader, _writer) = rustix::pipe::pipe().expect("pipe");
+        // Marked from the start: an unmarked one would be seen by programs that other tests execute meanwhile.
+        let (reader, _writer) = pipe_with(PipeFlags::CLOEXEC).expect("pipe");
         let taken = take(reader.into_raw_fd()).expect("take");
         assert!(
             rustix::io::fcntl_getfd(&taken)

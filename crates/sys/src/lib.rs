@@ -12,6 +12,7 @@ mod error;
 pub mod fs;
 pub mod inherit;
 pub mod lock;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;

@@ -107,16 +107,6 @@ pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     }
 }
 
-/// Gives memory that the allocator keeps for later back to the kernel: for a process that has finished the larger part
-/// of its work and lives on.
-pub fn release_free_memory() {
-    // SAFETY: malloc_trim only touches memory that is not in use.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0)
-    };
-}
-
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
