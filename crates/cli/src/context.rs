@@ -1,12 +1,13 @@
 //! What every command gets: the name it was called by, the global options, and the engine, opened on first use.
 
-use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use ketch_engine::{Engine, EngineOptions};
 
 use crate::client_config::ClientConfig;
+use crate::commands::compose::Globals;
 use crate::failure::Failure;
 
 /// Options before the command.
@@ -43,8 +44,9 @@ impl GlobalOptions {
 pub struct Context {
     invocation: String,
     options: GlobalOptions,
-    engine: OnceCell<Engine>,
-    config: OnceCell<ClientConfig>,
+    engine: OnceLock<Engine>,
+    config: OnceLock<ClientConfig>,
+    compose: Globals,
 }
 
 impl Context {
@@ -53,9 +55,21 @@ impl Context {
         Self {
             invocation,
             options,
-            engine: OnceCell::new(),
-            config: OnceCell::new(),
+            engine: OnceLock::new(),
+            config: OnceLock::new(),
+            compose: Globals::default(),
         }
+    }
+
+    /// The same surroundings with what stood between `compose` and its command.
+    pub fn with_compose(mut self, globals: Globals) -> Self {
+        self.compose = globals;
+        self
+    }
+
+    /// What stood between `compose` and its command.
+    pub fn compose(&self) -> &Globals {
+        &self.compose
     }
 
     /// The command's name as called, with the program's.

@@ -38,6 +38,7 @@ pub use plan::{
     PlanError, PullMode, RemoveImages, Target, UpOptions, plan_builds, plan_down, plan_images,
     plan_lifecycle, plan_pulls, plan_remove, plan_up, selection,
 };
+pub use reader::split_words;
 pub use request::{
     CONFIG_HASH, IMAGE, NETWORK, NUMBER, ONE_OFF, PROJECT, SERVICE, VOLUME, config_hash,
     container_name,

@@ -89,6 +89,18 @@ impl Node {
         }
     }
 
+    /// Keeps only some entries of the mapping under `key`.
+    pub fn retain(&mut self, key: &str, keep: &dyn Fn(&str) -> bool) {
+        let Value::Map(entries) = &mut self.value else {
+            return;
+        };
+        for (_, found) in entries.iter_mut().filter(|(name, _)| name == key) {
+            if let Value::Map(inner) = &mut found.value {
+                inner.retain(|(name, _)| keep(name));
+            }
+        }
+    }
+
     /// A value of a mapping.
     pub fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {

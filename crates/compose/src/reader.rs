@@ -93,11 +93,6 @@ impl<'a> Reader<'a> {
         (node.value != Value::Null).then(|| self.below(key, node))
     }
 
-    /// A value of a mapping, even where it is `null`.
-    pub fn get_or_null(&self, key: &str) -> Option<Reader<'a>> {
-        self.node.get(key).map(|node| self.below(key, node))
-    }
-
     fn below(&self, key: &str, node: &'a Node) -> Self {
         let path = if self.path.is_empty() {
             key.to_owned()
@@ -235,7 +230,10 @@ fn similar(a: &str, b: &str) -> bool {
 }
 
 /// Splits a command line into words: blanks, single and double quotes, backslashes.
-pub(crate) fn split_words(line: &str) -> std::result::Result<Vec<String>, String> {
+///
+/// # Errors
+/// A quote that is not closed.
+pub fn split_words(line: &str) -> std::result::Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut characters = line.chars();

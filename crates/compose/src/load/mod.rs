@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::dotenv;
 use crate::error::{LoadError, Position};
 use crate::model::{FileSource, Network, Project, Service, Volume, strings};
-use crate::node::{Node, Value};
+use crate::node::Node;
 use crate::normalise::{self, Surroundings};
 use crate::reader::Reader;
 
@@ -214,6 +214,7 @@ fn read(
         files,
         services,
         disabled: BTreeSet::new(),
+        disabled_profiles: Vec::new(),
         networks,
         volumes,
         files_by_key,
@@ -250,6 +251,7 @@ fn enable(
             || profiles.iter().any(|profile| on.contains(profile))
             || options.named_services.contains(name);
         if !enabled {
+            project.disabled_profiles.extend(profiles);
             off.insert(name.clone());
         }
     }
@@ -260,13 +262,7 @@ fn enable(
             .depends_on
             .retain(|name, dependency| dependency.required || !off.contains(name));
     }
-    if let Value::Map(entries) = &mut project.tree.value {
-        for (_, services) in entries.iter_mut().filter(|(key, _)| key == "services") {
-            if let Value::Map(services) = &mut services.value {
-                services.retain(|(name, _)| !off.contains(name));
-            }
-        }
-    }
+    project.tree.retain("services", &|name| !off.contains(name));
     project.disabled = off;
     Ok(())
 }

@@ -24,6 +24,8 @@ pub struct Project {
     pub services: BTreeMap<String, Service>,
     /// Services that exist but whose profiles are off.
     pub disabled: BTreeSet<String>,
+    /// The profiles of those.
+    pub disabled_profiles: Vec<String>,
     /// Networks that services use, by key.
     pub networks: BTreeMap<String, Network>,
     /// Volumes, by key.
@@ -222,6 +224,7 @@ impl Project {
             files: Vec::new(),
             services: BTreeMap::new(),
             disabled: BTreeSet::new(),
+            disabled_profiles: Vec::new(),
             networks: BTreeMap::new(),
             volumes: BTreeMap::new(),
             files_by_key: BTreeMap::new(),
@@ -229,6 +232,27 @@ impl Project {
             warnings: Vec::new(),
             tree: Node::empty(crate::error::Position::of_file("compose.yaml")),
         }
+    }
+
+    /// All profiles that services name.
+    pub fn profiles(&self) -> std::collections::BTreeSet<String> {
+        let listed = self.services.values().map(|service| service.reader());
+        let listed = listed.filter_map(|service| Service::profiles(&service).ok());
+        listed
+            .chain([self.disabled_profiles.clone()])
+            .flatten()
+            .collect()
+    }
+
+    /// The same project with these services only.
+    #[must_use]
+    pub fn only(&self, services: &[String]) -> Self {
+        let mut project = self.clone();
+        project.services.retain(|name, _| services.contains(name));
+        project
+            .tree
+            .retain("services", &|name| services.iter().any(|own| own == name));
+        project
     }
 
     /// Whether it came from files: one that did not knows its services from their containers only.

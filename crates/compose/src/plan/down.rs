@@ -36,7 +36,8 @@ pub enum RemoveImages {
 pub fn plan_down(project: &Project, observed: &Observed, options: &DownOptions) -> Plan {
     let mut plan = Plan::default();
     let wanted = |container: &&ObservedContainer| {
-        let known = project.services.contains_key(&container.service)
+        let known = !project.has_files()
+            || project.services.contains_key(&container.service)
             || project.disabled.contains(&container.service);
         match options.services.as_slice() {
             [] => known || options.remove_orphans,

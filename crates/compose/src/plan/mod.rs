@@ -77,6 +77,25 @@ impl Plan {
         self.operations.len() - 1
     }
 
+    /// Whether something happens to the container with this id.
+    pub fn touches(&self, id: &str) -> bool {
+        let is_it =
+            |target: &Target| matches!(target, Target::Existing { id: own, .. } if own == id);
+        self.operations
+            .iter()
+            .any(|operation| match &operation.action {
+                Action::Start(target) | Action::Pause(target) | Action::Unpause(target) => {
+                    is_it(target)
+                }
+                Action::Stop { target, .. }
+                | Action::Restart { target, .. }
+                | Action::Kill { target, .. }
+                | Action::Remove { target, .. }
+                | Action::Rename { target, .. } => is_it(target),
+                _ => false,
+            })
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.operations.is_empty()

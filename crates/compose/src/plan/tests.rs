@@ -107,7 +107,8 @@ fn a_changed_service_is_replaced_and_the_new_one_comes_first() {
     .collect();
     assert!(order.is_sorted(), "{text}");
     assert!(text.contains("its configuration has changed"), "{text}");
-    observed.containers[1].config_hash = crate::request::config_hash(&project, &project.services["web"]);
+    observed.containers[1].config_hash =
+        crate::request::config_hash(&project, &project.services["web"]);
     observed.images.insert("w".into(), "newer".into());
     let plan = plan_up(&project, &observed, &UpOptions::default()).expect("a plan");
     assert!(plan.to_string().contains("its image has changed"), "{plan}");

@@ -31,6 +31,8 @@ pub struct UpOptions {
     pub no_start: bool,
     /// End with everything running or healthy.
     pub wait: bool,
+    /// Do all that this service needs, but leave its own containers alone: `run` makes one of its own.
+    pub only_prepare: Option<String>,
 }
 
 /// The services that a command is about, dependencies first.
@@ -95,6 +97,10 @@ pub fn plan_up(
     };
     let resources = planner.resources(&selected)?;
     for name in &selected {
+        if options.only_prepare.as_ref() == Some(name) {
+            planner.dependencies(&project.services[name]);
+            continue;
+        }
         planner.service(&project.services[name], &resources)?;
     }
     if options.remove_orphans {

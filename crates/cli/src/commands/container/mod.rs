@@ -21,20 +21,21 @@ mod list_filter;
 mod logs;
 mod pause;
 mod port;
-mod ports;
+pub mod ports;
 mod prune;
 mod rename;
 mod restart;
 mod rm;
-mod run;
+pub mod run;
 mod start;
-mod status;
+pub mod status;
 mod stop;
 mod top;
 mod unpause;
 mod wait;
 
 pub use inspect::inspect_value;
+pub use list::networks;
 pub use prune::prune;
 
 /// All of them.
@@ -155,6 +156,6 @@ fn parallel(
 }
 
 /// Reads a signal's name or number as a flag's value.
-fn signal(text: &str) -> Result<i32, Failure> {
+pub fn signal(text: &str) -> Result<i32, Failure> {
     ketch_spec::signal::parse(text).map_err(|error| Failure::usage(error.to_string()))
 }

@@ -1,0 +1,24 @@
+//! `ketch compose pause`.
+
+use ketch_compose::Lifecycle;
+
+use crate::command::{Arity, Command, Outcome, Verb};
+use crate::context::Context;
+
+/// The command.
+pub const COMMAND: Command = Command {
+    names: &["compose pause"],
+    usage: "[SERVICE...]",
+    about: "Pause services",
+    arity: Arity::AtLeast(0),
+    ..Command::of::<Args>()
+};
+
+#[derive(clap::Args)]
+struct Args {}
+
+impl Verb for Args {
+    fn run(self, context: &Context, services: Vec<String>) -> Outcome {
+        super::observed::only_change(context, &services, Lifecycle::Pause)
+    }
+}
