@@ -205,7 +205,7 @@ fn write_translation(batch: &mut Batch) {
     batch.add_rule(
         "postrouting",
         Rule::new()
-            .is_translated()
+            .when_translated()
             .way_back_in(NEIGHBOURS)
             .masquerade(),
     );
@@ -238,7 +238,7 @@ fn write_filter(batch: &mut Batch) {
         .interface_in(Interface::In, BRIDGES);
     batch.add_rule("guard", from_loopback.verdict(Verdict::Drop));
 
-    batch.add_rule("forward", Rule::new().is_known().verdict(Verdict::Accept));
+    batch.add_rule("forward", Rule::new().when_known().verdict(Verdict::Accept));
     // Within a network (seen here where br_netfilter is on, and for published ports).
     batch.add_rule(
         "forward",
@@ -262,7 +262,7 @@ fn write_filter(batch: &mut Batch) {
     batch.add_rule("forward", inbound);
     batch.add_rule(
         "inbound",
-        Rule::new().is_translated().verdict(Verdict::Accept),
+        Rule::new().when_translated().verdict(Verdict::Accept),
     );
     batch.add_rule("inbound", Rule::new().verdict(Verdict::Drop));
 }

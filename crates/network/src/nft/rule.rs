@@ -233,12 +233,12 @@ impl Rule {
     }
 
     /// The packet belongs to a connection that was let through.
-    pub(crate) fn is_known(self) -> Self {
+    pub(crate) fn when_known(self) -> Self {
         self.conntrack_has(CT_STATE, STATE_KNOWN)
     }
 
     /// The packet's connection has had its destination translated.
-    pub(crate) fn is_translated(self) -> Self {
+    pub(crate) fn when_translated(self) -> Self {
         self.conntrack_has(CT_STATUS, STATUS_DNAT)
     }
 
