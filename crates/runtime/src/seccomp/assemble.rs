@@ -139,85 +139,96 @@ fn inspect(rule: &Rule, wide: bool) -> Vec<Instruction> {
 }
 
 fn condition_code(condition: Condition, wide: bool) -> Vec<Draft> {
+    if wide {
+        wide_condition(condition)
+    } else {
+        narrow_condition(condition)
+    }
+}
+
+fn low(condition: Condition) -> Draft {
+    Draft::Plain(load(ARGUMENTS + 8 * condition.index))
+}
+
+fn high(condition: Condition) -> Draft {
+    Draft::Plain(load(ARGUMENTS + 8 * condition.index + 4))
+}
+
+/// Of arguments that are 32 bits wide only the lower half counts.
+fn narrow_condition(condition: Condition) -> Vec<Draft> {
+    use To::{NextRule, On};
+    let next = On(0);
+    let (code, yes, no) = match condition.operator {
+        Operator::Equal | Operator::MaskedEqual(_) => (JUMP_EQUAL, next, NextRule),
+        Operator::NotEqual => (JUMP_EQUAL, NextRule, next),
+        Operator::Greater => (JUMP_GREATER, next, NextRule),
+        Operator::GreaterEqual => (JUMP_GREATER_EQUAL, next, NextRule),
+        Operator::Less => (JUMP_GREATER_EQUAL, NextRule, next),
+        Operator::LessEqual => (JUMP_GREATER, NextRule, next),
+    };
+    let mut drafts = vec![low(condition)];
+    if let Operator::MaskedEqual(mask) = condition.operator {
+        drafts.push(Draft::Plain(and(mask as u32)));
+    }
+    drafts.push(Draft::Test(code, condition.value as u32, yes, no));
+    drafts
+}
+
+/// The upper halves are compared first; only if they are equal the lower ones decide.
+fn wide_condition(condition: Condition) -> Vec<Draft> {
     use Draft::{Plain, Test};
     use To::{NextRule, On};
-    let low = load(ARGUMENTS + 8 * condition.index);
-    let high = load(ARGUMENTS + 8 * condition.index + 4);
+    let (low, high, next) = (low(condition), high(condition), On(0));
     let (value_low, value_high) = (condition.value as u32, (condition.value >> 32) as u32);
-    let next = On(0);
-    if !wide {
-        let (code, yes, no) = match condition.operator {
-            Operator::Equal | Operator::MaskedEqual(_) => (JUMP_EQUAL, next, NextRule),
-            Operator::NotEqual => (JUMP_EQUAL, NextRule, next),
-            Operator::Greater => (JUMP_GREATER, next, NextRule),
-            Operator::GreaterEqual => (JUMP_GREATER_EQUAL, next, NextRule),
-            Operator::Less => (JUMP_GREATER_EQUAL, NextRule, next),
-            Operator::LessEqual => (JUMP_GREATER, NextRule, next),
-        };
-        let mut drafts = vec![Plain(low)];
-        if let Operator::MaskedEqual(mask) = condition.operator {
-            drafts.push(Plain(and(mask as u32)));
-        }
-        drafts.push(Test(code, value_low, yes, no));
-        return drafts;
-    }
     match condition.operator {
         Operator::Equal => vec![
-            Plain(high),
+            high,
             Test(JUMP_EQUAL, value_high, next, NextRule),
-            Plain(low),
+            low,
             Test(JUMP_EQUAL, value_low, next, NextRule),
         ],
         Operator::NotEqual => vec![
-            Plain(high),
+            high,
             Test(JUMP_EQUAL, value_high, next, On(2)),
-            Plain(low),
+            low,
             Test(JUMP_EQUAL, value_low, NextRule, next),
         ],
         Operator::MaskedEqual(mask) => vec![
-            Plain(high),
+            high,
             Plain(and((mask >> 32) as u32)),
             Test(JUMP_EQUAL, value_high, next, NextRule),
-            Plain(low),
+            low,
             Plain(and(mask as u32)),
             Test(JUMP_EQUAL, value_low, next, NextRule),
         ],
         Operator::Greater | Operator::GreaterEqual => {
             let equal = condition.operator == Operator::GreaterEqual;
+            let code = if equal {
+                JUMP_GREATER_EQUAL
+            } else {
+                JUMP_GREATER
+            };
             vec![
-                Plain(high),
+                high,
                 Test(JUMP_GREATER, value_high, On(3), next),
                 Test(JUMP_EQUAL, value_high, next, NextRule),
-                Plain(low),
-                Test(
-                    if equal {
-                        JUMP_GREATER_EQUAL
-                    } else {
-                        JUMP_GREATER
-                    },
-                    value_low,
-                    next,
-                    NextRule,
-                ),
+                low,
+                Test(code, value_low, next, NextRule),
             ]
         }
         Operator::Less | Operator::LessEqual => {
             let equal = condition.operator == Operator::LessEqual;
+            let code = if equal {
+                JUMP_GREATER
+            } else {
+                JUMP_GREATER_EQUAL
+            };
             vec![
-                Plain(high),
+                high,
                 Test(JUMP_GREATER, value_high, NextRule, next),
                 Test(JUMP_EQUAL, value_high, next, On(2)),
-                Plain(low),
-                Test(
-                    if equal {
-                        JUMP_GREATER
-                    } else {
-                        JUMP_GREATER_EQUAL
-                    },
-                    value_low,
-                    NextRule,
-                    next,
-                ),
+                low,
+                Test(code, value_low, NextRule, next),
             ]
         }
     }

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ketch_runtime::cgroup::Cgroup;
+use ketch_runtime::seccomp::Program;
 use ketch_runtime::{CreateOptions, Rootfs, Stdio};
-use ketch_spec::runtime::{Cpu, LinuxResources, Memory, Pids};
+use ketch_spec::runtime::{Cpu, LinuxResources, Memory, Pids, Spec};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount,
     fsopen,
@@ -36,11 +37,43 @@ fn overlay(world: &World, upper: &Path) -> OwnedFd {
     .unwrap()
 }
 
+/// Runs a container of `/bin/true`, and says when each part of it was over.
+fn round(world: &World, spec: &Spec, resources: &LinuxResources, filter: &Program) -> [Instant; 7] {
+    let upper = world.scratch().join("upper");
+    let begin = Instant::now();
+    let cgroup = Cgroup::create("/ketch-speed/x", resources).unwrap();
+    let grouped = Instant::now();
+    let root = overlay(world, &upper);
+    let mut container = ketch_runtime::create(CreateOptions {
+        spec,
+        rootfs: Rootfs::Detached(root.as_fd()),
+        bundle: Path::new("/"),
+        cgroup: Some(&cgroup),
+        stdio: Stdio::Inherit,
+        preserve_fds: 0,
+        seccomp: Some(filter),
+    })
+    .unwrap();
+    drop(root);
+    let created = Instant::now();
+    container.wait_prepared().unwrap();
+    let prepared = Instant::now();
+    container.start().unwrap();
+    let started = Instant::now();
+    container.wait().unwrap();
+    let reaped = Instant::now();
+    container.release_mounts();
+    cgroup.remove(Duration::from_secs(1)).unwrap();
+    let cleaned = Instant::now();
+    std::fs::remove_dir_all(upper).unwrap();
+    [begin, grouped, created, prepared, started, reaped, cleaned]
+}
+
 fn whole() {
     let world = World::new();
     let mut spec = world.spec("");
-    spec.process_mut().args = list(&["/bin/true"]);
     // The floor's program is a static `true` of its own; busybox is the nearest.
+    spec.process_mut().args = list(&["/bin/true"]);
     let resources = LinuxResources {
         memory: Some(Memory {
             limit: Some(256 << 20),
@@ -53,57 +86,23 @@ fn whole() {
         pids: Some(Pids { limit: 100 }),
         ..LinuxResources::default()
     };
-    let filter = ketch_spec::runtime::LinuxSeccomp {
-        default_action: "SCMP_ACT_ALLOW".into(),
-        ..Default::default()
-    };
-    let program = ketch_runtime::seccomp::compile(&filter).unwrap();
-    let mut times: [Vec<Duration>; 8] = Default::default();
-    for round in 0..ROUNDS {
-        let upper = world.scratch().join(format!("upper{round}"));
-        let mut at = vec![Instant::now()];
-        let cgroup = Cgroup::create("/ketch-speed/x", &resources).unwrap();
-        at.push(Instant::now());
-        let root = overlay(&world, &upper);
-        let mut container = ketch_runtime::create(CreateOptions {
-            spec: &spec,
-            rootfs: Rootfs::Detached(root.as_fd()),
-            bundle: Path::new("/"),
-            cgroup: Some(&cgroup),
-            stdio: Stdio::Inherit,
-            preserve_fds: 0,
-            seccomp: Some(&program),
-        })
-        .unwrap();
-        drop(root);
-        at.push(Instant::now());
-        container.wait_prepared().unwrap();
-        at.push(Instant::now());
-        container.start().unwrap();
-        at.push(Instant::now());
-        container.wait().unwrap();
-        at.push(Instant::now());
-        container.release_mounts();
-        cgroup.remove(Duration::from_secs(1)).unwrap();
-        at.push(Instant::now());
-        for (index, pair) in at.windows(2).enumerate() {
-            times[index].push(pair[1] - pair[0]);
-        }
-        times[6].push(at[5] - at[0]);
-        times[7].push(at[6] - at[0]);
-        std::fs::remove_dir_all(upper).unwrap();
-    }
-    let names = [
-        "cgroup",
-        "overlay+create",
-        "prepared",
-        "start",
-        "exit+reap",
-        "clean up",
-        "begin to end",
-        "whole",
+    let profile = include_str!("../../src/seccomp/docker-default.json");
+    let filter = ketch_runtime::seccomp::compile(&serde_json::from_str(profile).unwrap()).unwrap();
+    let rounds: Vec<[Instant; 7]> = (0..ROUNDS)
+        .map(|_| round(&world, &spec, &resources, &filter))
+        .collect();
+    let parts = [
+        ("cgroup", 0, 1),
+        ("overlay+create", 1, 2),
+        ("prepared", 2, 3),
+        ("start", 3, 4),
+        ("exit+reap", 4, 5),
+        ("clean up", 5, 6),
+        ("begin to end", 0, 5),
+        ("whole", 0, 6),
     ];
-    for (name, mut times) in names.into_iter().zip(times) {
+    for (name, from, to) in parts {
+        let mut times: Vec<Duration> = rounds.iter().map(|at| at[to] - at[from]).collect();
         times.sort_unstable();
         println!(
             "{name:16} median {:?}  min {:?}",
