@@ -202,64 +202,21 @@ fn check_supported(request: &NetworkRequest) -> Result<()> {
 
 /// The subnet asked for, checked; None for one of the pools.
 fn wanted_subnet(request: &NetworkRequest) -> Result<Option<SubnetRecord>> {
-    let invalid = |message: String| Error::new(ErrorKind::Invalid, message);
-    if request.subnets.len() > 1 {
-        return Err(invalid(
-            "a network of driver bridge has one IPv4 subnet: several --subnet were given".into(),
-        ));
-    }
     let Some(text) = request.subnets.first() else {
-        let dependent = [
-            request
-                .ip_ranges
-                .first()
-                .map(|range| format!("ip-range {range:?}")),
-            request
-                .gateways
-                .first()
-                .map(|gateway| format!("gateway {gateway:?}")),
-            request
-                .auxiliary
-                .keys()
-                .next()
-                .map(|name| format!("aux-address {name:?}")),
-        ];
-        return match dependent.into_iter().flatten().next() {
-            Some(what) => Err(invalid(format!("no matching subnet for {what}"))),
-            None => Ok(None),
-        };
+        return refuse_orphans(request).map(|()| None);
     };
-    let subnet: Subnet = text
-        .parse()
-        .map_err(|error: ketch_network::SubnetError| invalid(error.to_string()))?;
-    if subnet.prefix() > MAX_PREFIX {
-        return Err(invalid(format!(
-            "invalid subnet {text}: it has no room for a gateway and a container"
-        )));
+    if request.subnets.len() > 1 {
+        let message = "a network of driver bridge has one IPv4 subnet: several --subnet were given";
+        return Err(invalid(message.into()));
     }
-    // Docker clears host bits of a subnet no longer: it says what it should have been.
-    if text.split('/').next() != Some(&subnet.first().to_string()) {
-        return Err(invalid(format!(
-            "invalid network config: invalid subnet {text}: it should be {subnet}"
-        )));
-    }
-    let address = |text: &str, what: &str| -> Result<Ipv4Addr> {
-        let address = text
-            .parse()
-            .map_err(|_| invalid(format!("invalid {what} address: {text}")))?;
-        if subnet.contains(address) {
-            Ok(address)
-        } else {
-            Err(invalid(format!("no matching subnet for {what} {text}")))
-        }
-    };
     if request.gateways.len() > 1 || request.ip_ranges.len() > 1 {
         return Err(invalid(
             "a subnet has one --gateway and one --ip-range".into(),
         ));
     }
+    let subnet = parse_subnet(text)?;
     let gateway = match request.gateways.first() {
-        Some(text) => address(text, "gateway")?,
+        Some(text) => address_in(subnet, text, "gateway")?,
         None => first_host(subnet),
     };
     let ip_range = match request.ip_ranges.first() {
@@ -268,15 +225,15 @@ fn wanted_subnet(request: &NetworkRequest) -> Result<Option<SubnetRecord>> {
             let range: Subnet = text
                 .parse()
                 .map_err(|_| invalid(format!("invalid ip-range: {text}")))?;
+            if !subnet.covers(range) {
+                return Err(invalid(format!("no matching subnet for range {text}")));
+            }
             Some(range)
-                .filter(|range| subnet.covers(*range))
-                .map(Some)
-                .ok_or_else(|| invalid(format!("no matching subnet for range {text}")))?
         }
     };
     let mut auxiliary = BTreeMap::new();
     for (name, text) in &request.auxiliary {
-        auxiliary.insert(name.clone(), address(text, "aux-address")?);
+        auxiliary.insert(name.clone(), address_in(subnet, text, "aux-address")?);
     }
     Ok(Some(SubnetRecord {
         subnet,
@@ -284,6 +241,60 @@ fn wanted_subnet(request: &NetworkRequest) -> Result<Option<SubnetRecord>> {
         ip_range,
         auxiliary,
     }))
+}
+
+/// Refuses what belongs to a subnet where none was named.
+fn refuse_orphans(request: &NetworkRequest) -> Result<()> {
+    let range = request
+        .ip_ranges
+        .first()
+        .map(|range| format!("ip-range {range:?}"));
+    let gateway = request
+        .gateways
+        .first()
+        .map(|gateway| format!("gateway {gateway:?}"));
+    let auxiliary = request
+        .auxiliary
+        .keys()
+        .next()
+        .map(|name| format!("aux-address {name:?}"));
+    match range.or(gateway).or(auxiliary) {
+        Some(what) => Err(invalid(format!("no matching subnet for {what}"))),
+        None => Ok(()),
+    }
+}
+
+fn parse_subnet(text: &str) -> Result<Subnet> {
+    let subnet: Subnet = text
+        .parse()
+        .map_err(|error: ketch_network::SubnetError| invalid(error.to_string()))?;
+    if subnet.prefix() > MAX_PREFIX {
+        return Err(invalid(format!(
+            "invalid subnet {text}: it has no room for a gateway and a container"
+        )));
+    }
+    // Docker no longer clears the host bits of a subnet: it says what it should have been.
+    if text.split('/').next() != Some(&subnet.first().to_string()) {
+        return Err(invalid(format!(
+            "invalid network config: invalid subnet {text}: it should be {subnet}"
+        )));
+    }
+    Ok(subnet)
+}
+
+fn address_in(subnet: Subnet, text: &str, what: &str) -> Result<Ipv4Addr> {
+    let address = text
+        .parse()
+        .map_err(|_| invalid(format!("invalid {what} address: {text}")))?;
+    if subnet.contains(address) {
+        Ok(address)
+    } else {
+        Err(invalid(format!("no matching subnet for {what} {text}")))
+    }
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::Invalid, message)
 }
 
 pub(super) fn first_host(subnet: Subnet) -> Ipv4Addr {
