@@ -8,6 +8,8 @@ mod arguments;
 mod client_config;
 mod command;
 mod commands;
+#[cfg(test)]
+mod compatibility;
 mod context;
 mod create;
 mod detach_keys;
