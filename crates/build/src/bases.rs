@@ -7,7 +7,7 @@ use ketch_engine::{Engine, Error as EngineError, ErrorKind};
 use ketch_spec::{Platform, Reference};
 
 use crate::dockerfile::Place;
-use crate::error::{BuildError, Source};
+use crate::error::{BuildError, FailedStep, Source};
 use crate::plan::full_name;
 use crate::progress::{Progress, Vertex};
 
@@ -38,13 +38,15 @@ pub fn load(
                 );
                 vertex.failed(&message);
                 return Err(BuildError::Step {
-                    dockerfile: source.clone(),
-                    lines: place.lines,
-                    at: place.at,
-                    text: place.text.clone(),
-                    kind: error.kind,
-                    message,
-                    hints: error.hints,
+                    failed: Box::new(FailedStep {
+                        dockerfile: source.clone(),
+                        lines: place.lines,
+                        at: place.at,
+                        text: place.text.clone(),
+                        kind: error.kind,
+                        message,
+                        hints: error.hints,
+                    }),
                 });
             }
         }

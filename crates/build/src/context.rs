@@ -216,74 +216,72 @@ fn read_dockerfile(
             None,
         ));
     }
-    let in_context = |name: &str| read_in(context, Path::new(name));
     match &request.dockerfile {
-        DockerfileSource::Path(path) => {
-            let shown = path.to_string_lossy().into_owned();
-            let host = if opened.archive.is_some() {
-                Err(std::io::ErrorKind::NotFound.into())
-            } else {
-                host_file(path)
-            };
-            match host {
-                Ok(file) => {
-                    let text = text_of(file, &shown)?;
-                    let beside = IgnoreFile::Host(with_suffix(path));
-                    Ok((Source { file: shown, text }, Some(beside)))
-                }
-                Err(error)
-                    if error.kind() == std::io::ErrorKind::NotFound && path.is_relative() =>
-                {
-                    let bytes = in_context(&shown).map_err(|_| BuildError::Dockerfile {
-                        path: path.clone(),
-                        error,
-                    })?;
-                    let beside = IgnoreFile::InContext(with_suffix(path));
-                    Ok((
-                        Source {
-                            text: text_of(&bytes[..], &shown)?,
-                            file: shown,
-                        },
-                        Some(beside),
-                    ))
-                }
-                Err(error) => Err(BuildError::Dockerfile {
-                    path: path.clone(),
-                    error,
-                }),
-            }
-        }
-        _ => {
-            let (name, bytes) = match in_context("Dockerfile") {
-                Ok(bytes) => ("Dockerfile", bytes),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    match in_context("dockerfile") {
-                        Ok(bytes) => ("dockerfile", bytes),
-                        Err(_) => {
-                            return Err(BuildError::Dockerfile {
-                                path: "Dockerfile".into(),
-                                error,
-                            });
-                        }
-                    }
-                }
-                Err(error) => {
-                    return Err(BuildError::Dockerfile {
-                        path: "Dockerfile".into(),
-                        error,
-                    });
-                }
-            };
-            let source = Source {
-                file: name.to_owned(),
-                text: text_of(&bytes[..], name)?,
-            };
+        DockerfileSource::Path(path) => dockerfile_at(path, opened.archive.is_some(), context),
+        _ => default_dockerfile(context),
+    }
+}
+
+/// The Dockerfile at a path of the host, or, if there is none and the path is relative, of the context.
+fn dockerfile_at(
+    path: &Path,
+    in_archive: bool,
+    context: Option<&SourceRoot>,
+) -> Result<(Source, Option<IgnoreFile>), BuildError> {
+    let shown = path.to_string_lossy().into_owned();
+    let failed = |error| BuildError::Dockerfile {
+        path: path.to_owned(),
+        error,
+    };
+    let host = if in_archive {
+        Err(std::io::ErrorKind::NotFound.into())
+    } else {
+        host_file(path)
+    };
+    match host {
+        Ok(file) => {
+            let text = text_of(file, &shown)?;
             Ok((
-                source,
-                Some(IgnoreFile::InContext(with_suffix(Path::new(name)))),
+                Source { file: shown, text },
+                Some(IgnoreFile::Host(with_suffix(path))),
             ))
         }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.is_relative() => {
+            let bytes = read_in(context, path).map_err(|_| failed(error))?;
+            let text = text_of(&bytes[..], &shown)?;
+            Ok((
+                Source { file: shown, text },
+                Some(IgnoreFile::InContext(with_suffix(path))),
+            ))
+        }
+        Err(error) => Err(failed(error)),
     }
+}
+
+/// `Dockerfile` at the root of the context, or `dockerfile`.
+fn default_dockerfile(
+    context: Option<&SourceRoot>,
+) -> Result<(Source, Option<IgnoreFile>), BuildError> {
+    let failed = |error| BuildError::Dockerfile {
+        path: "Dockerfile".into(),
+        error,
+    };
+    let (name, bytes) = match read_in(context, Path::new("Dockerfile")) {
+        Ok(bytes) => ("Dockerfile", bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (
+            "dockerfile",
+            read_in(context, Path::new("dockerfile")).map_err(|_| failed(error))?,
+        ),
+        Err(error) => return Err(failed(error)),
+    };
+    let source = Source {
+        file: name.to_owned(),
+        text: text_of(&bytes[..], name)?,
+    };
+    Ok((
+        source,
+        Some(IgnoreFile::InContext(with_suffix(Path::new(name)))),
+    ))
 }
 
 /// Where the ignore file of one Dockerfile may be.

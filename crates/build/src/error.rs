@@ -42,6 +42,25 @@ pub struct Source {
     pub text: String,
 }
 
+/// A step that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedStep {
+    /// The Dockerfile.
+    pub dockerfile: Source,
+    /// First and last line of the instruction.
+    pub lines: (usize, usize),
+    /// Where the instruction begins.
+    pub at: Position,
+    /// The instruction's own text.
+    pub text: String,
+    /// The class of failure.
+    pub kind: ErrorKind,
+    /// What failed, in one line.
+    pub message: String,
+    /// What the user can do, one sentence each.
+    pub hints: Vec<String>,
+}
+
 /// A failed build.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -54,22 +73,10 @@ pub enum BuildError {
         mistakes: Vec<Mistake>,
     },
     /// A step failed.
-    #[error("{}{PREFIX}{message}", frame(dockerfile, *lines, at.line))]
+    #[error("{}{PREFIX}{}{}", frame(&failed.dockerfile, failed.lines, failed.at.line), failed.message, hint_lines(&failed.hints))]
     Step {
-        /// The Dockerfile.
-        dockerfile: Source,
-        /// First and last line of the instruction.
-        lines: (usize, usize),
-        /// Where the instruction begins.
-        at: Position,
-        /// The instruction's own text.
-        text: String,
-        /// The class of failure.
-        kind: ErrorKind,
-        /// What failed, in one line.
-        message: String,
-        /// What the user can do, one sentence each.
-        hints: Vec<String>,
+        /// Which, and why.
+        failed: Box<FailedStep>,
     },
     /// The Dockerfile could not be read.
     #[error("{PREFIX}failed to read dockerfile: {path}: {error}", path = path.display())]
@@ -110,7 +117,7 @@ pub enum BuildError {
         message: String,
     },
     /// The engine failed, and it is about no line of the Dockerfile.
-    #[error("{PREFIX}{0}")]
+    #[error("{PREFIX}{0}{hints}", hints = hint_lines(&.0.hints))]
     Engine(EngineError),
 }
 
@@ -125,7 +132,8 @@ impl BuildError {
                 ErrorKind::Unsupported
             }
             Self::Mistakes { .. } | Self::IgnoreFile { .. } => ErrorKind::Invalid,
-            Self::Step { kind, .. } | Self::Request { kind, .. } => *kind,
+            Self::Step { failed } => failed.kind,
+            Self::Request { kind, .. } => *kind,
             Self::Dockerfile { error, .. } | Self::Context { error, .. } => match error.kind() {
                 std::io::ErrorKind::NotFound => ErrorKind::NotFound,
                 std::io::ErrorKind::PermissionDenied => ErrorKind::Forbidden,
@@ -143,7 +151,8 @@ impl BuildError {
                 .map(Mistake::sentence)
                 .collect::<Vec<_>>()
                 .join("\n"),
-            Self::Step { message, .. } => message.clone(),
+            Self::Step { failed } => failed.message.clone(),
+            Self::Engine(error) => error.to_string(),
             other => other.to_string().trim_start_matches(PREFIX).to_owned(),
         }
     }
@@ -152,7 +161,7 @@ impl BuildError {
     pub fn hints(&self) -> &[String] {
         match self {
             Self::Engine(error) => &error.hints,
-            Self::Step { hints, .. } => hints,
+            Self::Step { failed } => &failed.hints,
             _ => &[],
         }
     }
@@ -181,6 +190,11 @@ impl Mistake {
             self.at.line, self.message
         )
     }
+}
+
+/// Each hint on a line of its own.
+fn hint_lines(hints: &[String]) -> String {
+    hints.iter().map(|hint| format!("\nhint: {hint}")).collect()
 }
 
 /// The frames of all mistakes, then one line for each.
@@ -236,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_failed_run_prints_buildkits_frame() {
-        let error = BuildError::Step {
+        let failed = FailedStep {
             dockerfile: Source {
                 file: "Dockerfile".into(),
                 text: "FROM busybox\n\nRUN false\n".into(),
@@ -248,6 +262,9 @@ mod tests {
             message: "process \"/bin/sh -c false\" did not complete successfully: exit code: 1"
                 .into(),
             hints: Vec::new(),
+        };
+        let error = BuildError::Step {
+            failed: Box::new(failed),
         };
         let expected = "Dockerfile:3\n--------------------\n   1 |     FROM busybox\n   2 |     \n   3 | >>> RUN false\n\
                         --------------------\nERROR: failed to build: failed to solve: process \"/bin/sh -c false\" \

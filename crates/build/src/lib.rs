@@ -22,7 +22,7 @@ mod progress;
 mod request;
 mod source;
 
-pub use error::{BuildError, Mistake, Position, Source};
+pub use error::{BuildError, FailedStep, Mistake, Position, Source};
 pub use observer::{BuildEvent, BuildObserver, OutputStream, Silent};
 pub use request::{
     BuildRequest, Built, Context, DockerfileSource, NamedContext, Secret, StepNetwork,
@@ -49,7 +49,10 @@ pub fn build(
 ) -> Result<Built, BuildError> {
     let progress = Progress::new(observer);
     let platform = platform(&request)?;
-    let vertex = progress.start("[internal] load build definition from Dockerfile");
+    let vertex = progress.start(&format!(
+        "[internal] load build definition from {}",
+        dockerfile_name(&request)
+    ));
     let loaded = context::open(engine, &mut request).and_then(|(context, source)| {
         let file = dockerfile::parse(&source.text).map_err(|mistakes| wrong(&source, mistakes))?;
         Ok((context, source, file))
@@ -90,10 +93,14 @@ pub fn build(
         source: &source,
         progress: &progress,
     };
-    let outcome = execution.run()?;
-    let image_id = execute::commit(&execution, &outcome, &platform, &request.tags)?;
+    let made = execution.run().and_then(|outcome| {
+        let image_id = execute::commit(&execution, &outcome, &platform, &request.tags)?;
+        Ok((image_id, outcome))
+    });
     drop(lock);
-    ketch_engine::image::collect_if_pending(engine)?;
+    let tidied = tidy(engine);
+    let (image_id, outcome) = made?;
+    tidied?;
     Ok(Built {
         image_id,
         tags: request.tags,
@@ -102,10 +109,33 @@ pub fn build(
     })
 }
 
+/// Removes what killed builds left unfinished, and does what a collector left to us.
+fn tidy(engine: &Engine) -> Result<(), BuildError> {
+    let drafts = engine.paths().ingest_dir().join("work");
+    let left = std::fs::read_dir(drafts).is_ok_and(|mut listing| listing.next().is_some());
+    if left {
+        ketch_engine::image::collect(engine)?;
+    } else {
+        ketch_engine::image::collect_if_pending(engine)?;
+    }
+    Ok(())
+}
+
 fn wrong(source: &Source, mistakes: Vec<Mistake>) -> BuildError {
     BuildError::Mistakes {
         dockerfile: source.clone(),
         mistakes,
+    }
+}
+
+/// The Dockerfile's name in titles.
+fn dockerfile_name(request: &BuildRequest) -> String {
+    match &request.dockerfile {
+        DockerfileSource::Path(path) => path.file_name().map_or_else(
+            || "Dockerfile".into(),
+            |name| name.to_string_lossy().into_owned(),
+        ),
+        DockerfileSource::Default | DockerfileSource::Text(_) => "Dockerfile".into(),
     }
 }
 

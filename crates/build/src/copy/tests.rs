@@ -184,7 +184,7 @@ fn links_of_the_destination_stay_in_the_root() {
     );
     assert!(
         world
-            .at(&format!("{}/a.txt", outside.path().display()).trim_start_matches('/'))
+            .at(format!("{}/a.txt", outside.path().display()).trim_start_matches('/'))
             .exists()
     );
 }

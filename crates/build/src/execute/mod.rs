@@ -9,11 +9,13 @@ mod image;
 mod key;
 mod mounts;
 mod run;
+mod scratch;
 mod stubs;
 
 pub use image::commit;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -24,10 +26,13 @@ use ketch_engine::layer::{CacheRecord, LayerDraft, cache_get, cache_put};
 use ketch_engine::{Engine, Error as EngineError, ErrorKind};
 use ketch_spec::Digest;
 use ketch_spec::image::Descriptor;
+use rustix::pipe::PipeFlags;
+
+use scratch::Scratch;
 
 use crate::context::OpenContext;
 use crate::copy::CopyError;
-use crate::error::{BuildError, Source};
+use crate::error::{BuildError, FailedStep, Source};
 use crate::plan::{Operation, Origin, Plan, StagePlan, Step};
 use crate::progress::{Progress, Vertex};
 use crate::request::{BuildRequest, Secret};
@@ -199,6 +204,9 @@ struct Shared {
     /// Told when a stage is finished or has failed.
     finished: Condvar,
     failed: AtomicBool,
+    /// What running steps watch: its other end is closed when one has failed.
+    cancelled: OwnedFd,
+    cancel: Mutex<Option<OwnedFd>>,
     todo: Mutex<VecDeque<usize>>,
     ran: AtomicUsize,
     cached: AtomicUsize,
@@ -215,12 +223,29 @@ struct Worker<'a> {
 }
 
 impl Execution<'_> {
+    /// Where steps have their scratch directories: in memory, for secrets, and beside the layers.
+    fn scratch_dirs(&self) -> [PathBuf; 2] {
+        let paths = self.engine.paths();
+        [
+            paths.run_root().join("build"),
+            paths.build_dir().join("scratch"),
+        ]
+    }
+
     /// Carries the plan out.
     ///
     /// # Errors
     /// The first step that failed; the others stop before their next step.
     pub fn run(&self) -> Result<Outcome, BuildError> {
+        for directory in self.scratch_dirs() {
+            Scratch::sweep(&directory);
+        }
+        let (cancelled, cancel) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|errno| {
+            EngineError::caused(ErrorKind::Internal, "pipe2", &std::io::Error::from(errno))
+        })?;
         let shared = Shared {
+            cancelled,
+            cancel: Mutex::new(Some(cancel)),
             outcome: Mutex::default(),
             finished: Condvar::new(),
             failed: AtomicBool::new(false),
@@ -276,6 +301,7 @@ impl Worker<'_> {
             if let Err(error) = self.stage(&self.execution.plan.stages[index]) {
                 let _guard = lock(&self.shared.outcome);
                 self.shared.failed.store(true, Ordering::SeqCst);
+                drop(lock(&self.shared.cancel).take());
                 self.shared.finished.notify_all();
                 return Err(error);
             }
@@ -314,13 +340,15 @@ impl Worker<'_> {
         match (error, step) {
             (StepError::Engine(error), None) => BuildError::Engine(error),
             (error, _) => BuildError::Step {
-                dockerfile: self.execution.source.clone(),
-                lines: place.lines,
-                at: place.at,
-                text: place.text,
-                kind: error.kind(),
-                hints: error.hints(),
-                message: error.to_string(),
+                failed: Box::new(FailedStep {
+                    dockerfile: self.execution.source.clone(),
+                    lines: place.lines,
+                    at: place.at,
+                    text: place.text,
+                    kind: error.kind(),
+                    hints: error.hints(),
+                    message: error.to_string(),
+                }),
             },
         }
     }

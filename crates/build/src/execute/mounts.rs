@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use ketch_spec::Digest;
@@ -11,6 +11,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::copy::Opened;
+use super::scratch::{Scratch, flock, io, make_private};
 use super::{Missing, StepError, Worker};
 use crate::copy::{self, Destination};
 use crate::dockerfile::MountKind;
@@ -31,25 +32,6 @@ pub struct Prepared {
     scratch: Vec<Scratch>,
     /// Locks of caches.
     _locks: Vec<OwnedFd>,
-}
-
-/// A directory that is removed when it is no longer needed.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What stays under the run root is gone at the next boot.
-        let _ = ketch_sys::fs::remove_tree(&self.0);
-    }
-}
-
-fn io(call: &'static str, path: &Path) -> impl Fn(std::io::Error) -> StepError {
-    let path = path.to_owned();
-    move |error| StepError::Io {
-        call,
-        path: path.clone(),
-        error,
-    }
 }
 
 fn bind(path: &Path, mount: &MountStep) -> Mount {
@@ -99,20 +81,9 @@ impl<'a> Worker<'a> {
 
     /// A new directory under the run root, which is memory: secrets go there.
     fn scratch(&self, prepared: &mut Prepared) -> Result<PathBuf, StepError> {
-        let parent = self.execution.engine.paths().run_root().join("build");
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&parent)
-            .map_err(io("mkdir", &parent))?;
-        let path = parent.join(ketch_sys::fs::random_hex(8));
-        fs::DirBuilder::new()
-            .mode(0o755)
-            .create(&path)
-            .map_err(io("mkdir", &path))?;
-        prepared.scratch.push(Scratch(path.clone()));
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
-            .map_err(io("chmod", &path))?;
+        let scratch = Scratch::new(&self.execution.scratch_dirs()[0])?;
+        let path = scratch.path().to_owned();
+        prepared.scratch.push(scratch);
         Ok(path)
     }
 
@@ -137,11 +108,7 @@ impl<'a> Worker<'a> {
 
     fn cache(&self, mount: &MountStep, prepared: &mut Prepared) -> Result<(), StepError> {
         let parent = self.execution.engine.paths().build_dir().join("mounts");
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&parent)
-            .map_err(io("mkdir", &parent))?;
+        make_private(&parent)?;
         let namespace = self.execution.settings.cache_namespace;
         let name = Digest::of(format!("{namespace}\0{}", mount.id).as_bytes())
             .hex()
@@ -190,15 +157,16 @@ impl<'a> Worker<'a> {
         if path.is_dir() {
             return Ok(());
         }
-        let new = Scratch(path.with_extension(format!("new-{}", ketch_sys::fs::random_hex(8))));
-        fs::create_dir(&new.0).map_err(io("mkdir", &new.0))?;
+        let scratch = Scratch::new(&self.execution.scratch_dirs()[1])?;
+        let new = scratch.path().join("cache");
+        fs::create_dir(&new).map_err(io("mkdir", &new))?;
         if mount.from != Origin::Scratch {
-            self.copy_out(&mount.from, &mount.source, &new.0)?;
+            self.copy_out(&mount.from, &mount.source, &new)?;
         }
-        chown(&new.0, Some(mount.owner.0), Some(mount.owner.1)).map_err(io("chown", &new.0))?;
+        chown(&new, Some(mount.owner.0), Some(mount.owner.1)).map_err(io("chown", &new))?;
         let mode = fs::Permissions::from_mode(mount.mode.unwrap_or(0o755));
-        fs::set_permissions(&new.0, mode).map_err(io("chmod", &new.0))?;
-        match ketch_sys::fs::rename_exclusive(&new.0, path) {
+        fs::set_permissions(&new, mode).map_err(io("chmod", &new))?;
+        match ketch_sys::fs::rename_exclusive(&new, path) {
             Ok(()) => Ok(()),
             // Another build with the same cache was faster.
             Err(error) if error.errno == Errno::EXIST => Ok(()),
@@ -208,15 +176,9 @@ impl<'a> Worker<'a> {
 
     /// A copy of the files to bind: a context's ignored files are not in it, and what is written to it is dropped.
     fn bind_mount(&self, mount: &MountStep, prepared: &mut Prepared) -> Result<(), StepError> {
-        let parent = self.execution.engine.paths().build_dir().join("binds");
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&parent)
-            .map_err(io("mkdir", &parent))?;
-        let directory = parent.join(ketch_sys::fs::random_hex(8));
-        fs::create_dir(&directory).map_err(io("mkdir", &directory))?;
-        prepared.scratch.push(Scratch(directory.clone()));
+        let scratch = Scratch::new(&self.execution.scratch_dirs()[1])?;
+        let directory = scratch.path().to_owned();
+        prepared.scratch.push(scratch);
         let path = self.copy_out(&mount.from, &mount.source, &directory.join("files"))?;
         prepared.mounts.push(bind(&path, mount));
         Ok(())
@@ -271,15 +233,6 @@ impl<'a> Worker<'a> {
             ..Request::default()
         })?;
         Ok((selections, opened, stamps))
-    }
-}
-
-fn flock(lock: &OwnedFd, operation: FlockOperation) -> rustix::io::Result<()> {
-    loop {
-        match rustix::fs::flock(lock, operation) {
-            Err(Errno::INTR) => {}
-            other => return other,
-        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! RUN: a hidden container over the stage's layers, whose writable layer becomes the step's.
 
+use ketch_engine::ErrorKind;
 use ketch_engine::container::config::ProcessConfig;
 use ketch_engine::container::{ExitRecord, NetworkRequest, StepOutput, StepRun, run_step};
 use ketch_spec::image::Descriptor;
 
 use super::stubs::Stubs;
-use super::{Root, StepError, Worker};
+use super::{Root, StepError, Worker, scratch};
 use crate::observer::OutputStream;
 use crate::plan::RunStep;
 use crate::progress::Vertex;
@@ -49,13 +50,26 @@ impl Worker<'_> {
             mounts: prepared.mounts.clone(),
             extra_hosts: settings.extra_hosts.to_vec(),
             shm_size_bytes: settings.shm_size_bytes,
+            cancel: Some(
+                self.shared
+                    .cancelled
+                    .try_clone()
+                    .map_err(scratch::io("fcntl", "pipe".as_ref()))?,
+            ),
         };
         let mut output = |output: StepOutput<'_>| match output {
             StepOutput::Stdout(bytes) => vertex.output(OutputStream::Stdout, bytes),
             StepOutput::Stderr(bytes) => vertex.output(OutputStream::Stderr, bytes),
         };
-        let (exit, draft) = run_step(self.execution.engine, step, &mut output)
-            .map_err(|error| error.context(format!("process {} could not be run", shown(run))))?;
+        let (exit, draft) =
+            run_step(self.execution.engine, step, &mut output).map_err(|error| {
+                match error.kind {
+                    ErrorKind::Interrupted => StepError::Cancelled,
+                    _ => error
+                        .context(format!("process {} could not be run", shown(run)))
+                        .into(),
+                }
+            })?;
         drop(prepared);
         if exit.code != 0 {
             return Err(failed(run, &exit));

@@ -131,10 +131,7 @@ impl Graph {
                 ))
             };
         }
-        if let Some(earlier) = self.names[..index]
-            .iter()
-            .rposition(|name| name.as_deref() == Some(&lower))
-        {
+        if let Some(earlier) = self.earlier(index, &lower) {
             return Ok(Origin::Stage(earlier));
         }
         if self.names[index].as_deref() == Some(&lower) {
@@ -151,6 +148,7 @@ impl Graph {
         image(text)
     }
 
+    /// What a stage is built on; its mistakes are noted.
     fn base_of(
         &self,
         file: &Dockerfile,
@@ -159,82 +157,71 @@ impl Graph {
         mistakes: &mut Vec<Mistake>,
     ) -> Origin {
         let stage = &file.stages[index];
-        let mut wrong = |word: &Word, message: String, unsupported: bool| {
+        let mut wrong = |word: &Word, (message, unsupported): (String, bool)| {
             mistakes.push(Mistake {
                 unsupported,
                 ..mistake(&stage.place, word, message)
             });
         };
         if let Some(word) = &stage.platform {
-            match self
-                .global
-                .expand(word)
-                .map(|text| (text.parse::<Platform>(), text))
-            {
-                Ok((Ok(wanted), _)) if wanted.matches(platform) => {}
-                Ok((Ok(wanted), _)) => {
-                    wrong(
-                        word,
-                        format!(
-                            "building for {wanted} is not supported on {}",
-                            Platform::host()
-                        ),
-                        true,
-                    );
+            match self.global.expand(word) {
+                Ok(text) => {
+                    if let Err(why) = check_platform(&text, platform) {
+                        wrong(word, why);
+                    }
                 }
-                Ok((Err(error), text)) => wrong(
-                    word,
-                    format!("failed to parse platform {text:?}: {error}"),
-                    false,
-                ),
-                Err((word, error)) => wrong(&word, expansion_message(&word, &error), false),
+                Err((word, error)) => wrong(&word, (expansion_message(&word, &error), false)),
             }
         }
         let text = match self.global.expand(&stage.base) {
             Ok(text) => text,
             Err((word, error)) => {
-                wrong(&word, expansion_message(&word, &error), false);
+                wrong(&word, (expansion_message(&word, &error), false));
                 return Origin::Scratch;
             }
         };
         if text.is_empty() {
-            wrong(
-                &stage.base,
-                format!("base name ({}) should not be blank", stage.base.text),
-                false,
-            );
+            let message = format!("base name ({}) should not be blank", stage.base.text);
+            wrong(&stage.base, (message, false));
             return Origin::Scratch;
         }
+        self.base_meant(index, &text).unwrap_or_else(|why| {
+            wrong(&stage.base, why);
+            Origin::Scratch
+        })
+    }
+
+    /// What `FROM text` means in stage `index`, or why nothing, and whether that is only not supported.
+    fn base_meant(&self, index: usize, text: &str) -> Result<Origin, (String, bool)> {
         let lower = text.to_lowercase();
         match self
             .contexts
             .get(&lower)
-            .or_else(|| self.contexts.get(&text))
+            .or_else(|| self.contexts.get(text))
         {
-            Some(NamedContext::Image(image)) => return Origin::Image(image.clone()),
+            Some(NamedContext::Image(image)) => return Ok(Origin::Image(image.clone())),
             Some(NamedContext::Directory(_)) => {
-                wrong(
-                    &stage.base,
+                return Err((
                     format!("FROM a directory (build context {text:?}) is not supported"),
                     true,
-                );
-                return Origin::Scratch;
+                ));
             }
             None => {}
         }
         if text == "scratch" {
-            return Origin::Scratch;
+            return Ok(Origin::Scratch);
         }
-        if let Some(earlier) = self.names[..index]
+        match self.earlier(index, &lower) {
+            Some(earlier) => Ok(Origin::Stage(earlier)),
+            None => image(text).map_err(|message| (message, false)),
+        }
+    }
+
+    /// The last stage before `index` that has this name.
+    fn earlier(&self, index: usize, name: &str) -> Option<usize> {
+        self.names[..index]
             .iter()
-            .rposition(|name| name.as_deref() == Some(&lower))
-        {
-            return Origin::Stage(earlier);
-        }
-        image(&text).unwrap_or_else(|message| {
-            wrong(&stage.base, message, false);
-            Origin::Scratch
-        })
+            .rposition(|known| known.as_deref() == Some(name))
     }
 
     /// What every stage copies or mounts from. Values of `--from` are expanded with what the file itself says, because
@@ -285,6 +272,21 @@ impl Graph {
                 }
             }
         }
+    }
+}
+
+/// Whether `text` names the platform that is built for.
+fn check_platform(text: &str, platform: &Platform) -> Result<(), (String, bool)> {
+    match text.parse::<Platform>() {
+        Ok(wanted) if wanted.matches(platform) => Ok(()),
+        Ok(wanted) => Err((
+            format!(
+                "building for {wanted} is not supported on {}",
+                Platform::host()
+            ),
+            true,
+        )),
+        Err(error) => Err((format!("failed to parse platform {text:?}: {error}"), false)),
     }
 }
 

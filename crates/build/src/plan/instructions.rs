@@ -26,29 +26,8 @@ impl Draft<'_> {
         let place = &command.place;
         match &command.instruction {
             Instruction::Arg(declarations) => self.arg(place, declarations),
-            Instruction::Env(pairs) => {
-                if let Some(pairs) = self.pairs(place, pairs) {
-                    let text: Vec<_> = pairs
-                        .iter()
-                        .map(|(name, value)| format!("{name}={value}"))
-                        .collect();
-                    for (name, value) in pairs {
-                        self.scope.set_env(name, value);
-                    }
-                    self.config.env = self.scope.image_env();
-                    self.note(format!("ENV {}", text.join(" ")));
-                }
-            }
-            Instruction::Label(pairs) => {
-                if let Some(pairs) = self.pairs(place, pairs) {
-                    let text: Vec<_> = pairs
-                        .iter()
-                        .map(|(name, value)| format!("{name}={value}"))
-                        .collect();
-                    self.config.labels.extend(pairs);
-                    self.note(format!("LABEL {}", text.join(" ")));
-                }
-            }
+            Instruction::Env(pairs) => self.env(place, pairs),
+            Instruction::Label(pairs) => self.label(place, pairs),
             Instruction::Cmd(line) => {
                 let args = self.with_shell(line);
                 self.note(format!("CMD {}", quoted_list(&args)));
@@ -96,6 +75,25 @@ impl Draft<'_> {
             Instruction::Run(run) => self.run(place, run),
             Instruction::Copy(copy) => self.copy(place, copy),
         }
+    }
+
+    fn env(&mut self, place: &Place, pairs: &[(Word, Word)]) {
+        let Some(pairs) = self.pairs(place, pairs) else {
+            return;
+        };
+        self.note(format!("ENV {}", shown_pairs(&pairs)));
+        for (name, value) in pairs {
+            self.scope.set_env(name, value);
+        }
+        self.config.env = self.scope.image_env();
+    }
+
+    fn label(&mut self, place: &Place, pairs: &[(Word, Word)]) {
+        let Some(pairs) = self.pairs(place, pairs) else {
+            return;
+        };
+        self.note(format!("LABEL {}", shown_pairs(&pairs)));
+        self.config.labels.extend(pairs);
     }
 
     fn arg(&mut self, place: &Place, declarations: &[Declaration]) {
@@ -297,15 +295,7 @@ impl Draft<'_> {
             .as_ref()
             .and_then(|word| self.text(place, word))
             .filter(|text| !text.is_empty());
-        let mode_text = copy
-            .chmod
-            .as_ref()
-            .and_then(|word| self.text(place, word))
-            .filter(|text| !text.is_empty());
-        let chmod = mode_text.as_ref().and_then(|text| ModeChange::parse(text));
-        if let (Some(word), Some(text), None) = (&copy.chmod, &mode_text, &chmod) {
-            self.wrong(place, word, format!("invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"));
-        }
+        let (chmod, mode_text) = self.chmod(place, copy);
         let excludes: Vec<_> = copy
             .excludes
             .iter()
@@ -337,6 +327,24 @@ impl Draft<'_> {
             unpack: copy.unpack.unwrap_or(copy.add),
         };
         self.step(place, "", Operation::Copy(step), history);
+    }
+
+    /// `--chmod`, and as it was given.
+    fn chmod(&mut self, place: &Place, copy: &Copy) -> (Option<ModeChange>, Option<String>) {
+        let Some(word) = &copy.chmod else {
+            return (None, None);
+        };
+        let Some(text) = self.text(place, word).filter(|text| !text.is_empty()) else {
+            return (None, None);
+        };
+        let change = ModeChange::parse(&text);
+        if change.is_none() {
+            let message = format!(
+                "invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"
+            );
+            self.wrong(place, word, message);
+        }
+        (change, Some(text))
     }
 
     fn copy_origin(&mut self, place: &Place, copy: &Copy) -> Origin {
@@ -401,6 +409,14 @@ fn copy_text(
         text.push_str(&format!(" <<{}", heredoc.name));
     }
     format!("{text} {destination} # buildkit")
+}
+
+fn shown_pairs(pairs: &[(String, String)]) -> String {
+    pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn empty_object() -> serde_json::Value {

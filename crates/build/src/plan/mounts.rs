@@ -18,21 +18,9 @@ impl Draft<'_> {
             values.insert(*name, self.text(place, &word)?);
         }
         let value = |name: &str| values.get(name).cloned().filter(|value| !value.is_empty());
-        let mut number = |name: &str, radix: u32| -> Option<Option<u32>> {
-            let Some(text) = value(name) else {
-                return Some(None);
-            };
-            let parsed = u32::from_str_radix(&text, radix).ok();
-            if parsed.is_none() {
-                let word = Word {
-                    text: text.clone(),
-                    at: mount.at,
-                };
-                self.wrong(place, &word, format!("invalid value {text:?} for {name}"));
-            }
-            parsed.map(Some)
-        };
-        let (mode, uid, gid) = (number("mode", 8)?, number("uid", 10)?, number("gid", 10)?);
+        let mode = self.mount_number(place, mount, "mode", value("mode"))?;
+        let uid = self.mount_number(place, mount, "uid", value("uid"))?;
+        let gid = self.mount_number(place, mount, "gid", value("gid"))?;
         let size_bytes = value("size").and_then(|text| ketch_spec::size::parse_bytes(&text).ok());
         let is_cache = mount.kind == MountKind::Cache;
         let from = match value("from") {
@@ -84,6 +72,23 @@ impl Draft<'_> {
             owner: (uid.unwrap_or(0), gid.unwrap_or(0)),
             size_bytes,
         })
+    }
+
+    /// A number of a mount, octal for modes; None if it is none, which is then noted.
+    fn mount_number(
+        &mut self,
+        place: &Place,
+        mount: &RunMount,
+        name: &str,
+        text: Option<String>,
+    ) -> Option<Option<u32>> {
+        let Some(text) = text else { return Some(None) };
+        let parsed = u32::from_str_radix(&text, if name == "mode" { 8 } else { 10 }).ok();
+        if parsed.is_none() {
+            let message = format!("invalid value {text:?} for {name}");
+            self.wrong(place, &Word { text, at: mount.at }, message);
+        }
+        parsed.map(Some)
     }
 }
 

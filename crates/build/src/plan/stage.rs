@@ -79,9 +79,7 @@ pub fn plan(
         .collect();
     let mut scopes: BTreeMap<usize, Scope> = BTreeMap::new();
     for &number in &graph.needed {
-        let stage = &file.stages[number];
-        let base = &graph.bases[number];
-        let mut draft = Draft {
+        let draft = Draft {
             graph,
             request,
             number,
@@ -97,61 +95,17 @@ pub fn plan(
             mistakes: &mut mistakes,
             declared: &mut declared,
         };
-        match base {
+        let base = match &graph.bases[number] {
             Origin::Stage(other) => {
-                if let Some(other) = plan.stages.iter().find(|stage| stage.number == *other) {
-                    draft.config = other.config.clone();
-                    draft.author.clone_from(&other.author);
-                    draft.history.clone_from(&other.history);
-                }
-                draft.scope = scopes.get(other).cloned().unwrap_or_default();
+                let stage = plan.stages.iter().find(|stage| stage.number == *other);
+                Base::Stage(stage.zip(scopes.get(other)))
             }
-            Origin::Image(image) => {
-                draft.start_on(images.get(image), image, &stage.place, platform)
-            }
-            _ => draft.start_on_nothing(),
-        }
-        let mut commands = draft.triggers(&stage.place);
-        commands.extend(stage.commands.iter().cloned());
-        let several = file.stages.len() > 1;
-        let name = several.then(|| {
-            stage
-                .name
-                .clone()
-                .unwrap_or_else(|| format!("stage-{number}"))
-        });
-        draft.prefix = Prefix {
-            name,
-            done: 0,
-            total: total(base, &commands),
+            Origin::Image(name) => Base::Image(name, images.get(name)),
+            _ => Base::Scratch,
         };
-        let title = match base {
-            Origin::Image(image) => {
-                Some(format!("{} FROM {}", draft.prefix.next(), full_name(image)))
-            }
-            _ => None,
-        };
-        for command in &commands {
-            draft.command(command);
-        }
-        let Draft {
-            config,
-            author,
-            scope,
-            history,
-            steps,
-            ..
-        } = draft;
+        let (stage, scope) = draft.read(file, base, platform);
         scopes.insert(number, scope);
-        plan.stages.push(StagePlan {
-            number,
-            base: base.clone(),
-            title,
-            steps,
-            config,
-            author,
-            history,
-        });
+        plan.stages.push(stage);
     }
     if !mistakes.is_empty() {
         mistakes.sort_by_key(|mistake| mistake.at);
@@ -195,7 +149,83 @@ pub fn full_name(image: &str) -> String {
         .map_or_else(|_| image.to_owned(), |reference| reference.to_string())
 }
 
+/// What a stage begins with.
+enum Base<'a> {
+    /// No files, almost no config.
+    Scratch,
+    /// Another stage of this build.
+    Stage(Option<(&'a StagePlan, &'a Scope)>),
+    /// An image.
+    Image(&'a str, Option<&'a ImageConfig>),
+}
+
 impl Draft<'_> {
+    /// Reads the whole stage.
+    fn read(
+        mut self,
+        file: &Dockerfile,
+        base: Base<'_>,
+        platform: &Platform,
+    ) -> (StagePlan, Scope) {
+        let stage = &file.stages[self.number];
+        match base {
+            Base::Scratch => self.start_on_nothing(),
+            Base::Stage(other) => {
+                if let Some((other, scope)) = other {
+                    self.config = other.config.clone();
+                    self.author.clone_from(&other.author);
+                    self.history.clone_from(&other.history);
+                    self.scope = scope.clone();
+                }
+            }
+            Base::Image(name, image) => self.start_on(image, name, &stage.place, platform),
+        }
+        let mut commands = self.triggers(&stage.place);
+        commands.extend(stage.commands.iter().cloned());
+        let number = self.number;
+        let name = || {
+            stage
+                .name
+                .clone()
+                .unwrap_or_else(|| format!("stage-{number}"))
+        };
+        let base = &self.graph.bases[number];
+        self.prefix = Prefix {
+            name: (file.stages.len() > 1).then(name),
+            done: 0,
+            total: total(base, &commands),
+        };
+        let title = match base {
+            Origin::Image(image) => {
+                Some(format!("{} FROM {}", self.prefix.next(), full_name(image)))
+            }
+            _ => None,
+        };
+        for command in &commands {
+            self.command(command);
+        }
+        let Draft {
+            config,
+            author,
+            scope,
+            history,
+            steps,
+            ..
+        } = self;
+        (
+            StagePlan {
+                number,
+                base: base.clone(),
+                title,
+                steps,
+                config,
+                author,
+                history,
+            },
+            scope,
+        )
+    }
+
     fn start_on_nothing(&mut self) {
         self.config.env = vec![DEFAULT_PATH.to_owned()];
         self.config.working_dir = "/".into();

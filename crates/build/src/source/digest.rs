@@ -150,7 +150,7 @@ fn contents(
         Ok(done)
     };
     let results: Vec<_> = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(&work)).collect();
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let mut results = vec![work()];
         for other in others {
             // A panic there is a panic here.
@@ -229,8 +229,11 @@ impl FileHasher {
     }
 }
 
+/// Name and value of an extended attribute.
+pub type Attribute = (Vec<u8>, Vec<u8>);
+
 /// The extended attributes of an entry that a copy carries over.
-pub fn xattrs(root: &SourceRoot, entry: &Entry) -> Result<Vec<(Vec<u8>, Vec<u8>)>, SourceError> {
+pub fn xattrs(root: &SourceRoot, entry: &Entry) -> Result<Vec<Attribute>, SourceError> {
     let failed = |call, errno| SourceError::io(call, &entry.path, errno);
     let (parent, name) = match (entry.path.parent(), entry.path.file_name()) {
         (Some(parent), Some(name)) => (parent, name),
