@@ -53,7 +53,7 @@ impl Store {
 
     /// Makes `reference` mean `target`, replacing what it meant; an image that loses its last name this way stays as an
     /// untagged record. `remote` says that a registry has it under that name. Everything the store holds is durable
-    /// when this returns.
+    /// when this returns. A name that means `target` already is left as it is, its time too: nothing is written.
     ///
     /// # Errors
     /// [`Error::MissingBlob`] if the target is not here; the disk failed.
@@ -70,6 +70,9 @@ impl Store {
                 .iter()
                 .position(|r| r.reference.as_ref() == Some(reference));
             match old {
+                Some(at) if records[at].target == *target && (records[at].remote || !remote) => {
+                    return false;
+                }
                 Some(at) => {
                     let old = std::mem::replace(&mut records[at], record);
                     if old.target.digest == target.digest {

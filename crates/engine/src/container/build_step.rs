@@ -1,10 +1,12 @@
 //! A build step: a hidden container that removes itself, and whose writable layer is the layer being built.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use jiff::Timestamp;
 use ketch_spec::mount::Mount;
+use rustix::event::{PollFd, PollFlags};
 use serde_json::Map;
 
 use super::config::{
@@ -38,6 +40,8 @@ pub struct StepRun {
     pub mounts: Vec<Mount>,
     /// Size of /dev/shm in bytes; None means 64 MiB.
     pub shm_size_bytes: Option<u64>,
+    /// Ends the step when it becomes readable or its other end is closed: `run_step` then fails as `Interrupted`.
+    pub cancel: Option<OwnedFd>,
 }
 
 /// What a step writes.
@@ -73,7 +77,7 @@ pub fn run_step(
         step.mounts,
         step.shm_size_bytes,
     )?;
-    let exit = run(engine, &config, output);
+    let exit = run(engine, &config, step.cancel.as_ref(), output);
     draft.remount()?;
     Ok((exit?, draft))
 }
@@ -81,6 +85,7 @@ pub fn run_step(
 fn run(
     engine: &Engine,
     config: &ContainerConfig,
+    cancel: Option<&OwnedFd>,
     output: &mut dyn FnMut(StepOutput<'_>),
 ) -> Result<ExitRecord> {
     let lock = make(engine, config)?;
@@ -99,7 +104,7 @@ fn run(
         },
     );
     let exit = match started {
-        Ok(Some(attached)) => follow(attached.stream, output),
+        Ok(Some(attached)) => follow(attached.stream, cancel, output),
         Ok(None) => Err(Error::new(
             ErrorKind::Internal,
             "the build step has no output connection",
@@ -133,18 +138,39 @@ fn make(engine: &Engine, config: &ContainerConfig) -> Result<OwnerLock> {
     Ok(lock)
 }
 
-/// Hands output on until the exit comes.
-fn follow(mut stream: UnixStream, output: &mut dyn FnMut(StepOutput<'_>)) -> Result<ExitRecord> {
+/// Hands output on until the exit comes. Letting go of the stream before that ends the container.
+fn follow(
+    mut stream: UnixStream,
+    cancel: Option<&OwnedFd>,
+    output: &mut dyn FnMut(StepOutput<'_>),
+) -> Result<ExitRecord> {
     let failed = |error: &io::Error| {
         Error::caused(ErrorKind::Internal, "lost the build step's monitor", error)
     };
     loop {
+        if let Some(cancel) = cancel
+            && is_cancelled(&stream, cancel).map_err(|error| failed(&error))?
+        {
+            return Err(Error::new(ErrorKind::Interrupted, "cancelled"));
+        }
         match read_frame(&mut stream).map_err(|error| failed(&error))? {
             Some(Frame::Stdout(bytes)) => output(StepOutput::Stdout(&bytes)),
             Some(Frame::Stderr(bytes)) => output(StepOutput::Stderr(&bytes)),
             Some(Frame::Exit(exit)) => return Ok(exit),
             Some(_) => {}
             None => return Err(failed(&io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+}
+
+/// Waits for the next frame; whether the cancellation came first.
+fn is_cancelled(stream: &UnixStream, cancel: &OwnedFd) -> io::Result<bool> {
+    let mut ready = [PollFd::new(stream, PollFlags::IN), PollFd::new(cancel, PollFlags::IN)];
+    loop {
+        match rustix::event::poll(&mut ready, None) {
+            Ok(_) => return Ok(!ready[1].revents().is_empty()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
         }
     }
 }
