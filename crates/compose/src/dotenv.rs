@@ -65,7 +65,10 @@ pub fn parse(
             }
             None => expand(strip_comment(&raw), &known).map_err(at)?,
         };
-        known.insert(name.to_owned(), value.clone());
+        // what the caller has wins over the file
+        if !outer.contains_key(name) {
+            known.insert(name.to_owned(), value.clone());
+        }
         pairs.push((name.to_owned(), value));
     }
     Ok(pairs)

@@ -16,8 +16,12 @@ enum Rule {
     Keyed(fn(&Node) -> String),
     /// A list of names and the mapping form `name: {…}` meet as mappings.
     Names,
-    /// Appended without repetition.
+    /// Appended without repetition; a single one counts as a list.
     Unique,
+    /// The short form is one key of the long one.
+    Short(&'static str),
+    /// Options of another driver are of no use.
+    Driver,
 }
 
 /// Lays `later` over `earlier`.
@@ -37,22 +41,27 @@ fn at(earlier: Node, later: Node, path: &mut Vec<String>) -> Node {
         Some(Tag::Override) => return later,
         None => {}
     }
-    match rule(path) {
+    let rule = rule(path);
+    if later.value == Value::Null && !matches!(rule, Some(Rule::Replace)) {
+        // a key without a value says nothing
+        return earlier;
+    }
+    match rule {
         Some(Rule::Replace) => later,
+        Some(Rule::Short(key)) => maps(long(earlier, key), long(later, key), path),
+        Some(Rule::Driver) => match driver(&earlier, &later) {
+            true => maps(earlier, later, path),
+            false => later,
+        },
         Some(Rule::Pairs(separators)) => {
             maps(pairs(earlier, separators), pairs(later, separators), path)
         }
         Some(Rule::Names) => maps(names(earlier), names(later), path),
-        Some(Rule::Keyed(key)) => lists(earlier, later, |kept, item| {
-            let wanted = key(item);
-            kept.retain(|old| key(old) != wanted);
-        }),
-        Some(Rule::Unique) => lists(earlier, later, |kept, item| {
-            kept.retain(|old| old.value != item.value)
-        }),
+        Some(Rule::Keyed(key)) => lists(earlier, later, |old, item| key(old) == key(item)),
+        Some(Rule::Unique) => lists(earlier, later, |old, item| old.value == item.value),
         None => match (&earlier.value, &later.value) {
             (Value::Map(_), Value::Map(_)) => maps(earlier, later, path),
-            (Value::List(_), Value::List(_)) => lists(earlier, later, |_, _| {}),
+            (Value::List(_), Value::List(_)) => lists(earlier, later, |_, _| false),
             // a short form (build: ./dir) cannot be mixed with a long one
             _ => later,
         },
@@ -81,7 +90,8 @@ fn maps(earlier: Node, later: Node, path: &mut Vec<String>) -> Node {
     }
 }
 
-fn lists(earlier: Node, later: Node, mut forget: impl FnMut(&mut Vec<Node>, &Node)) -> Node {
+/// Appends; an item that is the `same` as an earlier one takes its place.
+fn lists(earlier: Node, later: Node, same: impl Fn(&Node, &Node) -> bool) -> Node {
     let into_list = |node: Node| match node.value {
         Value::List(items) => items,
         Value::Null => Vec::new(),
@@ -90,13 +100,39 @@ fn lists(earlier: Node, later: Node, mut forget: impl FnMut(&mut Vec<Node>, &Nod
     let place = later.at.clone();
     let mut items = into_list(earlier);
     for item in into_list(later) {
-        forget(&mut items, &item);
-        items.push(item);
+        match items.iter_mut().find(|old| same(old, &item)) {
+            Some(old) => *old = item,
+            None => items.push(item),
+        }
     }
     Node {
         value: Value::List(items),
         at: place,
         tag: None,
+    }
+}
+
+/// A short form as the mapping `key: text`.
+fn long(node: Node, key: &str) -> Node {
+    match node.value {
+        Value::Text(_) => {
+            let at = node.at.clone();
+            let inner = Node { tag: None, ..node };
+            Node {
+                value: Value::Map(vec![(key.to_owned(), inner)]),
+                at,
+                tag: None,
+            }
+        }
+        _ => node,
+    }
+}
+
+/// Whether two `logging`s are about the same driver.
+fn driver(earlier: &Node, later: &Node) -> bool {
+    match (scalar(earlier, "driver"), scalar(later, "driver")) {
+        (Some(earlier), Some(later)) => earlier == later,
+        _ => true,
     }
 }
 
@@ -130,11 +166,13 @@ fn rule(path: &[String]) -> Option<Rule> {
         }
         ["extra_hosts"] | ["build", "extra_hosts"] => Rule::Pairs(&['=', ':']),
         ["networks" | "depends_on"] => Rule::Names,
+        ["build"] => Rule::Short("context"),
+        ["logging"] => Rule::Driver,
         ["volumes" | "devices" | "secrets" | "configs"] => Rule::Keyed(target),
         ["ports"] => Rule::Keyed(port),
         [
             "dns" | "dns_search" | "dns_opt" | "expose" | "cap_add" | "cap_drop" | "security_opt"
-            | "group_add" | "tmpfs",
+            | "group_add" | "tmpfs" | "env_file" | "label_file" | "profiles",
         ] => Rule::Unique,
         _ => return None,
     })
@@ -282,8 +320,8 @@ mod tests {
             "services: {s: {command: [c], dns: [1.1.1.1], volumes: ['c:/x'], ports: ['80:80', '81:80']}}",
         );
         assert_eq!(texts(service(&node, "command")), ["c"]);
-        assert_eq!(texts(service(&node, "dns")), ["8.8.8.8", "1.1.1.1"]);
-        assert_eq!(texts(service(&node, "volumes")), ["b:/y", "c:/x"]);
+        assert_eq!(texts(service(&node, "dns")), ["1.1.1.1", "8.8.8.8"]);
+        assert_eq!(texts(service(&node, "volumes")), ["c:/x", "b:/y"]);
         assert_eq!(texts(service(&node, "ports")), ["80:80", "81:80"]);
     }
 
@@ -316,5 +354,39 @@ mod tests {
         );
         assert_eq!(texts(service(&node, "ports")), ["81:81"]);
         assert_eq!(service(&node, "dns"), None);
+    }
+
+    #[test]
+    fn short_forms_meet_long_ones_and_nothing_says_nothing() {
+        let node = merged(
+            "services: {s: {build: ./a, env_file: x.env, networks: {n: {aliases: [q]}}, logging: {driver: local, options: {a: 1}}}}",
+            "services: {s: {build: {target: t}, env_file: [y.env], networks: [n], logging: {driver: json-file}}}",
+        );
+        let build = service(&node, "build");
+        let Some(Value::Map(build)) = build else {
+            panic!("a mapping")
+        };
+        assert_eq!(
+            build
+                .iter()
+                .map(|(key, _)| key.as_str())
+                .collect::<Vec<_>>(),
+            ["context", "target"]
+        );
+        assert_eq!(texts(service(&node, "env_file")), ["x.env", "y.env"]);
+        let networks = node
+            .get("services")
+            .and_then(|s| s.get("s"))
+            .and_then(|s| s.get("networks"));
+        assert!(
+            networks
+                .and_then(|all| all.get("n"))
+                .and_then(|n| n.get("aliases"))
+                .is_some()
+        );
+        let Some(Value::Map(logging)) = service(&node, "logging") else {
+            panic!("a mapping")
+        };
+        assert_eq!(logging.len(), 1, "options of another driver go");
     }
 }

@@ -186,17 +186,19 @@ impl<'a> Loader<'a> {
         for item in includes.items()? {
             let included = self.included(&item, directory)?;
             base = Some(match base {
-                Some(earlier) => merge::merge(earlier, included),
+                Some(earlier) => {
+                    conflicts(&earlier, &included)?;
+                    merge::merge(earlier, included)
+                }
                 None => included,
             });
         }
         if let Value::Map(entries) = &mut tree.value {
             entries.retain(|(key, _)| key != "include");
         }
-        Ok(match base {
-            Some(base) => merge::merge(base, tree),
-            None => tree,
-        })
+        let Some(base) = base else { return Ok(tree) };
+        conflicts(&base, &tree)?;
+        Ok(merge::merge(base, tree))
     }
 
     fn included(&mut self, item: &Reader<'_>, directory: &Path) -> Result<Node, LoadError> {
@@ -246,10 +248,15 @@ impl<'a> Loader<'a> {
         let mut tree = merged.unwrap_or_else(|| Node::empty(item.position().clone()));
         if let Value::Map(entries) = &mut tree.value {
             entries.retain(|(key, _)| key != "name");
-            for (_, services) in entries.iter_mut().filter(|(key, _)| key == "services") {
-                if let Value::Map(list) = &mut services.value {
-                    for (_, service) in list.iter_mut() {
-                        *service = rebase(service.clone(), &own, &variables);
+            for (section, list) in entries.iter_mut() {
+                let Value::Map(list) = &mut list.value else {
+                    continue;
+                };
+                for (_, item) in list.iter_mut() {
+                    match section.as_str() {
+                        "services" => *item = rebase(item.clone(), &own, &variables),
+                        "secrets" | "configs" => rebase_file(item, &own, &variables),
+                        _ => {}
                     }
                 }
             }
@@ -283,6 +290,23 @@ impl<'a> Loader<'a> {
         variables.extend(self.variables.clone());
         Ok(variables)
     }
+}
+
+/// What two files that include each other both have must be the same.
+fn conflicts(one: &Node, other: &Node) -> Result<(), LoadError> {
+    for section in ["services", "networks", "volumes", "secrets", "configs"] {
+        let (Some(one), Some(other)) = (one.get(section), other.get(section)) else {
+            continue;
+        };
+        for (key, node) in Reader::root(other).entries()? {
+            let Some(same) = one.get(key) else { continue };
+            if crate::model::json(same) != crate::model::json(node.node()) {
+                let message = format!("{section}.{key} conflicts with imported resource");
+                return Err(LoadError::at(node.position(), message));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Merges two services by the rules of whole documents.
@@ -348,7 +372,7 @@ fn rebase(mut service: Node, directory: &Path, variables: &BTreeMap<String, Stri
                     .for_each(|(_, context)| rebase_text(context, &around)),
                 _ => {}
             },
-            "env_file" => match &mut value.value {
+            "env_file" | "label_file" => match &mut value.value {
                 Value::List(items) => items.iter_mut().for_each(|item| rebase_text(item, &around)),
                 _ => rebase_text(value, &around),
             },
@@ -363,6 +387,20 @@ fn rebase(mut service: Node, directory: &Path, variables: &BTreeMap<String, Stri
         }
     }
     service
+}
+
+/// The same for the file of a secret or config.
+fn rebase_file(node: &mut Node, directory: &Path, variables: &BTreeMap<String, String>) {
+    let around = Surroundings {
+        project: "",
+        directory,
+        home: variables.get("HOME").map(String::as_str),
+        variables,
+    };
+    if let Value::Map(entries) = &mut node.value {
+        let files = entries.iter_mut().filter(|(key, _)| key == "file");
+        files.for_each(|(_, file)| rebase_text(file, &around));
+    }
 }
 
 fn rebase_text(node: &mut Node, around: &Surroundings<'_>) {

@@ -72,6 +72,11 @@ pub fn load(options: &LoadOptions) -> Result<Project, LoadError> {
     let mut warnings = loader.into_warnings();
     warnings.sort();
     warnings.dedup();
+    let absolute = |path: &PathBuf| match path.as_os_str() == "-" {
+        true => path.clone(),
+        false => options.working_directory.join(path),
+    };
+    let paths = paths.iter().map(absolute).collect();
     let mut project = read(name, directory, paths, tree, warnings, &variables)?;
     enable(&mut project, options, &variables)?;
     check::project(&project)?;

@@ -8,6 +8,39 @@ use crate::error::LoadError;
 use crate::node::Node;
 use crate::reader::Reader;
 
+/// `labels`, over those of `label_file`.
+pub(super) fn labels(
+    service: &Reader<'_>,
+    around: &Surroundings<'_>,
+) -> Result<Option<Node>, LoadError> {
+    let mut merged: BTreeMap<String, String> = BTreeMap::new();
+    let Some(at) = service.get("labels").or_else(|| service.get("label_file")) else {
+        return Ok(None);
+    };
+    let files = service.get("label_file");
+    for path in files
+        .iter()
+        .map(Reader::texts)
+        .collect::<Result<Vec<_>, _>>()?
+        .concat()
+    {
+        let path = absolute(&path, around);
+        let content = std::fs::read_to_string(&path)
+            .map_err(|error| at.error(format!("label file {path} cannot be read: {error}")))?;
+        merged.extend(dotenv::parse(&path, &content, around.variables)?);
+    }
+    if let Some(labels) = service.get("labels") {
+        for (name, value) in labels.pairs(&['='])? {
+            merged.insert(name, value.unwrap_or_default());
+        }
+    }
+    let at = at.position();
+    let entries = merged
+        .into_iter()
+        .map(|(name, value)| (name, text(value, at)));
+    Ok(Some(owned_map(entries.collect(), at)))
+}
+
 /// Files first, in order; then `environment`, whose bare names take the caller's value or are left out.
 pub(super) fn environment(
     service: &Reader<'_>,

@@ -124,6 +124,11 @@ fn resource(
         (None, None) if external => key.to_owned(),
         (None, None) => format!("{}_{key}", around.project),
     };
+    if let Some(ipv4) = reader.get("enable_ipv4")
+        && !ipv4.boolean()?
+    {
+        return Err(ipv4.error("can only be true"));
+    }
     let mut entries = vec![("name".to_owned(), text(name, at))];
     for (field, value) in reader.entries()? {
         match field {

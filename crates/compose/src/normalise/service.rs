@@ -13,10 +13,10 @@ const KEYS: &[&str] = &[
     "build",
     "cap_add",
     "cap_drop",
+    "cgroup",
     "command",
     "configs",
     "container_name",
-    "cpu_count",
     "cpu_period",
     "cpu_quota",
     "cpu_shares",
@@ -24,6 +24,7 @@ const KEYS: &[&str] = &[
     "cpuset",
     "depends_on",
     "deploy",
+    "develop",
     "devices",
     "dns",
     "dns_opt",
@@ -33,7 +34,6 @@ const KEYS: &[&str] = &[
     "env_file",
     "environment",
     "expose",
-    "external_links",
     "extra_hosts",
     "group_add",
     "healthcheck",
@@ -41,6 +41,7 @@ const KEYS: &[&str] = &[
     "image",
     "init",
     "ipc",
+    "label_file",
     "labels",
     "links",
     "logging",
@@ -73,6 +74,7 @@ const KEYS: &[&str] = &[
     "tty",
     "ulimits",
     "user",
+    "userns_mode",
     "uts",
     "volumes",
     "volumes_from",
@@ -83,17 +85,16 @@ const KEYS: &[&str] = &[
 const REFUSED: &[&str] = &[
     "annotations",
     "blkio_config",
-    "cgroup",
     "cgroup_parent",
+    "cpu_count",
     "cpu_percent",
     "cpu_rt_period",
     "cpu_rt_runtime",
     "credential_spec",
-    "develop",
     "device_cgroup_rules",
+    "external_links",
     "gpus",
     "isolation",
-    "label_file",
     "mem_swappiness",
     "models",
     "post_start",
@@ -104,7 +105,6 @@ const REFUSED: &[&str] = &[
     "runtime",
     "storage_opt",
     "use_api_socket",
-    "userns_mode",
 ];
 
 /// Normalises a service; keys come out sorted.
@@ -125,6 +125,9 @@ pub(super) fn service(reader: &Reader<'_>, around: &Surroundings<'_>) -> Result<
     }
     if let Some(environment) = environment::environment(reader, around)? {
         entries.push(("environment".into(), environment));
+    }
+    if let Some(labels) = environment::labels(reader, around)? {
+        entries.push(("labels".into(), labels));
     }
     if reader.get("network_mode").is_none() && reader.get("networks").is_none() {
         let nothing = Node {
@@ -148,7 +151,10 @@ fn field(
 ) -> Result<Option<Node>, LoadError> {
     let at = value.position();
     Ok(Some(match key {
-        "environment" | "env_file" => return Ok(None),
+        "environment" | "env_file" | "labels" | "label_file" => return Ok(None),
+        "userns_mode" if !matches!(value.text()?.as_str(), "" | "host") => {
+            return Err(value.error("can only be host"));
+        }
         "build" => build(value, around)?,
         "command" | "entrypoint" if value.is_null() => return Ok(None),
         "command" | "entrypoint" => texts(value.command()?, at),
@@ -156,12 +162,13 @@ fn field(
         "volumes" => volumes::volumes(value, around)?,
         "networks" => named(value, NETWORK_KEYS)?,
         "depends_on" => depends_on(value)?,
-        "labels" | "sysctls" => pairs(value, &['='])?,
+        "sysctls" => pairs(value, &['='])?,
         "extra_hosts" => extra_hosts(value)?,
         "healthcheck" => healthcheck(value)?,
         "tmpfs" | "dns" | "dns_search" | "dns_opt" | "cap_add" | "cap_drop" | "security_opt"
-        | "group_add" | "expose" | "profiles" | "devices" | "links" | "external_links"
-        | "volumes_from" => texts(value.texts()?, at),
+        | "group_add" | "expose" | "profiles" | "devices" | "links" | "volumes_from" => {
+            texts(value.texts()?, at)
+        }
         "secrets" | "configs" => references(value)?,
         _ => value.node().clone(),
     }))
@@ -174,7 +181,6 @@ const NETWORK_KEYS: &[&str] = &[
     "mac_address",
     "priority",
     "gw_priority",
-    "driver_opts",
 ];
 
 /// A list of names, or a mapping of names to details, as a mapping.
@@ -198,7 +204,7 @@ fn named(value: &Reader<'_>, keys: &[&str]) -> Result<Node, LoadError> {
     }
     let mut entries = value.entries()?;
     for (_, details) in &entries {
-        details.check_keys(keys, &["link_local_ips", "interface_name"])?;
+        details.check_keys(keys, &["driver_opts", "link_local_ips", "interface_name"])?;
     }
     entries.sort_by_key(|(name, _)| *name);
     Ok(owned_map(
@@ -231,6 +237,10 @@ fn depends_on(value: &Reader<'_>) -> Result<Node, LoadError> {
     }
     for (name, details) in value.entries()? {
         details.check_keys(&["condition", "restart", "required"], &[])?;
+        if details.is_null() {
+            entries.push((name.to_owned(), long("service_started".into(), false, true)));
+            continue;
+        }
         let condition = details
             .get("condition")
             .ok_or_else(|| details.error("must have a condition"))?;
@@ -314,6 +324,8 @@ fn build(value: &Reader<'_>, around: &Surroundings<'_>) -> Result<Node, LoadErro
             "args" => arguments(&item, around)?,
             "labels" => pairs(&item, &['='])?,
             "extra_hosts" => extra_hosts(&item)?,
+            "additional_contexts" => contexts(&item, around)?,
+            "secrets" => references(&item)?,
             "tags" | "platforms" | "cache_from" => texts(item.texts()?, item.position()),
             _ => item.node().clone(),
         };
@@ -321,6 +333,25 @@ fn build(value: &Reader<'_>, around: &Surroundings<'_>) -> Result<Node, LoadErro
     }
     if value.get("dockerfile").is_none() && value.get("dockerfile_inline").is_none() {
         entries.push(("dockerfile".to_owned(), text("Dockerfile", at)));
+    }
+    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(owned_map(entries, at))
+}
+
+/// `additional_contexts`: directories made absolute; images as they are.
+fn contexts(value: &Reader<'_>, around: &Surroundings<'_>) -> Result<Node, LoadError> {
+    let at = value.position();
+    let mut entries = Vec::new();
+    for (name, given) in value.pairs(&['='])? {
+        let given = given.unwrap_or_default();
+        let context = match given.split_once(':') {
+            Some(("docker-image", _)) => given,
+            Some((kind, rest)) if kind == "service" || rest.starts_with("//") => {
+                return Err(value.error(format!("{given:?} is not supported")));
+            }
+            _ => absolute(&given, around),
+        };
+        entries.push((name, text(context, at)));
     }
     entries.sort_by(|(a, _), (b, _)| a.cmp(b));
     Ok(owned_map(entries, at))

@@ -282,9 +282,12 @@ fn network(
             mac: attachment.mac.clone(),
         }
     };
-    Ok(NetworkRequest::Networks(
-        attachments.into_iter().map(endpoint).collect(),
-    ))
+    let mut endpoints: Vec<EndpointConfig> = attachments.into_iter().map(endpoint).collect();
+    if let (Some(mac), Some(first)) = (reader.get("mac_address"), endpoints.first_mut()) {
+        let text = mac.text()?;
+        first.mac.get_or_insert(text);
+    }
+    Ok(NetworkRequest::Networks(endpoints))
 }
 
 fn volumes_from(

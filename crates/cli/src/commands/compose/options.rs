@@ -138,7 +138,9 @@ pub fn bring_up(
         progress,
     )?;
     let plan = plan_up(project, &observed, up).map_err(unplannable)?;
-    tell_unchanged(&observed, &services, &plan, progress);
+    let told = |name: &&String| up.only_prepare.as_ref() != Some(*name);
+    let told: Vec<String> = services.iter().filter(told).cloned().collect();
+    tell_unchanged(&observed, &told, &plan, progress);
     carry_out(context, project, &plan, options, progress)
 }
 
