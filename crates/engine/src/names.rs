@@ -176,6 +176,32 @@ pub fn release(engine: &Engine, noun: &str, name: &str, id: &Id) -> Result<(), E
     Ok(())
 }
 
+/// Gives back whatever names `id` has: for an object that was never finished, so that nobody knows its name.
+///
+/// # Errors
+/// Input and output, locking.
+pub fn release_all(engine: &Engine, noun: &str, id: &Id) -> Result<(), Error> {
+    let dir = engine.paths().names_dir(noun);
+    let failed = |source| Error::Io {
+        call: "readdir",
+        path: dir.clone(),
+        source,
+    };
+    let entries = match fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        // The lock is no claim, and a name that is not text cannot be one.
+        if let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) {
+            release(engine, noun, name, id)?;
+        }
+    }
+    Ok(())
+}
+
 /// Who has a name; None for a name that nobody claimed or that could not be one.
 ///
 /// # Errors

@@ -165,7 +165,10 @@ fn follow(
 
 /// Waits for the next frame; whether the cancellation came first.
 fn is_cancelled(stream: &UnixStream, cancel: &OwnedFd) -> io::Result<bool> {
-    let mut ready = [PollFd::new(stream, PollFlags::IN), PollFd::new(cancel, PollFlags::IN)];
+    let mut ready = [
+        PollFd::new(stream, PollFlags::IN),
+        PollFd::new(cancel, PollFlags::IN),
+    ];
     loop {
         match rustix::event::poll(&mut ready, None) {
             Ok(_) => return Ok(!ready[1].revents().is_empty()),

@@ -16,7 +16,7 @@ use super::tear_down;
 use crate::event::{self, Event};
 use crate::lock::OwnerLock;
 use crate::paths::{REMOVING, REMOVING_WITH_VOLUMES};
-use crate::{Engine, Error, ErrorKind, Result, names, record, volume};
+use crate::{Engine, Error, ErrorKind, Result, image, names, record, volume};
 
 /// How to remove.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,15 +42,17 @@ pub fn remove(engine: &Engine, wanted: &str, options: RemoveOptions) -> Result<(
         volumes: options.volumes,
     };
     match channel::reach(engine, &id, &request)? {
-        Reached::Answered(Reply::Failed(error)) => Err(error),
-        Reached::Answered(_) => Ok(()),
+        Reached::Answered(Reply::Failed(error)) => return Err(error),
+        Reached::Answered(_) => {}
         Reached::Owned { lock, config, .. } => {
             tear_down::run_dir(engine, &id)?;
             commit(engine, &config, options.volumes || config.auto_remove)?;
             drop(lock);
-            Ok(())
         }
     }
+    // Layers that only this container kept go now. The container is gone either way.
+    let _ = image::collect_if_pending(engine);
+    Ok(())
 }
 
 fn refuse(config: &ContainerConfig, status: Status) -> Error {
@@ -124,6 +126,9 @@ pub(super) fn sweep_unfinished(engine: &Engine, id: &Id) -> Result<()> {
     fs::rename(&place, &aside).map_err(|error| io_error("rename", &place, &error))?;
     let config =
         record::read_if_there::<ContainerConfig>(&aside.join("config.json")).unwrap_or_default();
+    if config.is_none() {
+        names::release_all(engine, names::CONTAINER, id)?;
+    }
     finish_dir(engine, &aside, config.as_ref(), true)
 }
 

@@ -141,6 +141,9 @@ fn spawn(
         )
     };
     let opened = executable::open(program).map_err(|errno| failed(&errno))?;
+    // Out of the way of the monitor's fixed descriptors, which are put in their places before the path is looked up.
+    let opened =
+        rustix::io::fcntl_dupfd_cloexec(&opened, LOCK_FD + 1).map_err(|errno| failed(&errno))?;
     let path = text(format!("/proc/self/fd/{}", opened.as_raw_fd()).into_bytes())?;
     let arguments = arguments(engine, id, options)?;
     let mut descriptors = vec![

@@ -290,6 +290,22 @@ fn a_killed_create_is_swept_with_its_volumes_but_one_at_work_is_not() {
 }
 
 #[test]
+fn a_create_killed_before_its_config_gives_its_name_back() {
+    let (_dir, engine) = engine();
+    let id = names::draw_id().unwrap();
+    fs::create_dir(engine.paths().container_dir(&id)).unwrap();
+    drop(OwnerLock::take(&engine.paths().owner_lock(&id)).unwrap());
+    names::claim(&engine, names::CONTAINER, "web", &id, |_| true).unwrap();
+    assert!(list(&engine).unwrap().is_empty());
+    assert!(!engine.paths().container_dir(&id).exists());
+    assert!(
+        names::lookup(&engine, names::CONTAINER, "web")
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[test]
 fn a_removal_that_was_cut_short_is_finished_by_the_next_listing() {
     let (_dir, engine) = engine();
     image(&engine, &["CMD [\"/run\"]", "VOLUME /cache"]);
