@@ -2,7 +2,7 @@
 
 use std::fs::Permissions;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::client::{Awaited, Client, Role, Target};
 use crate::log_line::Stream;
 
 /// The most connections at a time; more wait in the socket's queue.
-const MAX_CLIENTS: usize = 256;
+const MAX_CLIENTS: usize = 128;
 
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,8 @@ pub struct Control {
     path: PathBuf,
     clients: Vec<Client>,
     next_id: u64,
+    /// Given up for a moment when there are no descriptors left.
+    spare: Option<OwnedFd>,
 }
 
 impl Control {
@@ -79,6 +81,7 @@ impl Control {
             path: path.to_owned(),
             clients: Vec::new(),
             next_id: 1,
+            spare: spare().ok(),
         })
     }
 
@@ -97,8 +100,14 @@ impl Control {
                 // Closed at once: the mode of the socket lets nobody else come here but by inheritance.
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // None left, or none to be had now (out of descriptors): the next turn asks again.
-                Err(_) => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                // Out of descriptors: what waits would keep the loop turning, so it is taken and closed.
+                Err(_) => {
+                    self.spare = None;
+                    let _ = self.listener.accept();
+                    self.spare = spare().ok();
+                    return;
+                }
             }
         }
     }
@@ -199,6 +208,10 @@ impl AsFd for Control {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }
+}
+
+fn spare() -> rustix::io::Result<OwnedFd> {
+    rustix::fs::open("/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
 }
 
 fn is_ours(socket: &UnixStream) -> bool {

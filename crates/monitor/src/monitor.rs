@@ -202,10 +202,10 @@ impl Monitor {
             self.chores_at = None;
             leave::leave_cgroup();
             self.delete_retired();
-            ketch_sys::memory::release();
             if let Some(run) = self.run.as_mut() {
                 run.kills.watch(run.made.cgroup());
             }
+            ketch_sys::memory::release();
         }
         let Some(run) = self.run.as_mut() else { return };
         if run.stop.as_mut().is_some_and(|stop| stop.kill_due(now))

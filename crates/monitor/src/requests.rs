@@ -15,6 +15,10 @@ use crate::client::{Awaited, Client, Role, Target};
 use crate::monitor::{Monitor, Removal};
 use crate::stop::{DEFAULT_TIMEOUT_S, Stop};
 
+/// Signals by which a user means that it should end, and stay so whatever its restart policy is; besides its own stop
+/// signal.
+const ENDING_SIGNALS: [Signal; 4] = [Signal::KILL, Signal::TERM, Signal::INT, Signal::QUIT];
+
 /// What becomes of a request.
 enum Outcome {
     /// The reply, and no more.
@@ -112,9 +116,11 @@ impl Monitor {
     }
 
     fn kill(&mut self, signal: i32) -> Result<()> {
-        let stop_signal = self.stop_signal();
         let is_kill = signal == Signal::KILL.as_raw();
-        let ends_it = is_kill || signal == stop_signal;
+        let ends_it = signal == self.stop_signal()
+            || ENDING_SIGNALS
+                .iter()
+                .any(|ending| ending.as_raw() == signal);
         // A user who kills it does not want it back.
         self.stopping |= ends_it;
         self.state.stopped_by_user |= ends_it;
@@ -359,6 +365,10 @@ impl Monitor {
             }
             if *target == Target::Init {
                 self.publish(Event::now("container", "detach", self.id.as_str()));
+                // Its builder is gone: nobody else knows of a build step's container, or wants what it makes.
+                if self.config.hidden && self.run.is_some() {
+                    let _ = self.remove(true, true);
+                }
             }
         }
     }

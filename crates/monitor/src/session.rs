@@ -9,7 +9,7 @@ use crate::health::MAX_OUTPUT_BYTES;
 use crate::process_streams::ProcessStreams;
 
 /// The most sessions at a time.
-pub const MAX_SESSIONS: usize = 128;
+pub const MAX_SESSIONS: usize = 64;
 
 /// Why a session exists.
 #[derive(Debug)]

@@ -20,13 +20,19 @@ pub fn release() {
     }
 }
 
-/// Address and length of a line of /proc/self/maps that is program text: a file, mapped privately, to be executed and
-/// not to be written. Relocated data, which looks like read-only data but has pages of its own, is not executable.
+/// Address and length of a line of /proc/self/maps that is unchanging program: a file, mapped privately and not to be
+/// written, that holds code or begins at the start of the file. Relocated data, which looks like read-only data but has
+/// pages of its own, does neither.
 fn program_text(line: &str) -> Option<(usize, usize)> {
     let mut fields = line.split_ascii_whitespace();
-    let (range, permissions) = (fields.next()?, fields.next()?);
-    let path = fields.nth(3)?;
-    if permissions != "r-xp" || !path.starts_with('/') {
+    let (range, permissions, offset) = (fields.next()?, fields.next()?, fields.next()?);
+    let path = fields.nth(2)?;
+    let constant = match permissions {
+        "r-xp" => true,
+        "r--p" => u64::from_str_radix(offset, 16) == Ok(0),
+        _ => false,
+    };
+    if !constant || !path.starts_with('/') {
         return None;
     }
     let (start, end) = range.split_once('-')?;
@@ -45,6 +51,8 @@ mod tests {
     fn only_program_text_is_dropped() {
         let text = "55e0d7a00000-55e0d7b00000 r-xp 00100000 fe:00 1234    /usr/bin/ketch";
         assert_eq!(program_text(text), Some((0x55e0_d7a0_0000, 0x10_0000)));
+        let constants = "55e0d7900000-55e0d7a00000 r--p 00000000 fe:00 1234    /usr/bin/ketch";
+        assert_eq!(program_text(constants), Some((0x55e0_d790_0000, 0x10_0000)));
         for other in [
             "55e0d7a00000-55e0d7b00000 r--p 00100000 fe:00 1234    /usr/bin/ketch",
             "55e0d7a00000-55e0d7b00000 rw-p 00100000 fe:00 1234    /usr/bin/ketch",

@@ -171,6 +171,8 @@ fn last_errno() -> Errno {
 }
 
 #[cfg(test)]
+// Children are collected by their pidfds here.
+#[allow(clippy::zombie_processes)]
 mod tests {
     use std::process::Command;
 

@@ -1,7 +1,6 @@
 //! Real runs of a real busybox: what a user sees of a monitor.
 
-mod support;
-
+use crate::support::{Client, World};
 use ketch_engine::ErrorKind;
 use ketch_engine::container::config::RestartPolicy;
 use ketch_engine::container::request::CreateRequest;
@@ -10,7 +9,6 @@ use ketch_engine::container::{
     self, ExecConfig, RemoveOptions, StartOptions, Status, StopOptions, WaitCondition,
 };
 use ketch_spec::image::HealthCheck;
-use support::{Client, World};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -308,7 +306,7 @@ fn privileged_a_killed_monitor_takes_its_container_along_and_is_found_out() {
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kill");
         let state = world.await_state(&id, "recovery", |state| state.status == Status::Exited);
         assert_eq!(state.exit.expect("exit").code, 255);
-        support::eventually("init is gone", || {
+        crate::support::eventually("init is gone", || {
             (!std::path::Path::new(&format!("/proc/{init}")).exists()).then_some(())
         });
         container::start(&world.engine, id.as_str(), StartOptions::default())

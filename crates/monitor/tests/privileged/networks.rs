@@ -1,17 +1,15 @@
 //! Containers on networks: the links, ports and names that a monitor makes, and what is left of them.
 
-mod support;
-
 use std::io::Read;
 use std::net::TcpStream;
 
+use crate::support::{Client, World, eventually};
 use ketch_engine::container::config::EndpointConfig;
 use ketch_engine::container::request::CreateRequest;
 use ketch_engine::container::{self, ExecConfig, NetworkRequest, Status, StopOptions};
 use ketch_engine::network;
 use ketch_spec::Id;
 use ketch_spec::port::{Port, PortMapping, Protocol};
-use support::{Client, World, eventually};
 
 const SERVER: &str = "while :; do echo served | nc -l -p 8080; done";
 
