@@ -57,7 +57,12 @@ fn privileged_a_directory_comes_out_under_dockers_rules() {
     fs::create_dir(to("into")).unwrap();
     assert_eq!(copy("d", &to("into")).unwrap(), 7);
     assert!(to("into/d/sub/same").exists());
+    fs::set_permissions(upper.join("d"), fs::Permissions::from_mode(0o711)).unwrap();
     copy("/d/.", &to("into")).unwrap();
+    assert_eq!(
+        fs::metadata(to("into")).unwrap().permissions().mode() & 0o7777,
+        0o711
+    );
     assert!(to("into/file").exists());
     // A file: to a name, over a file, into a directory; links as they are, or followed.
     copy("/d/file", &to("one")).unwrap();

@@ -105,14 +105,14 @@ impl<'a> Unpack<'a> {
         path: &Path,
     ) -> Result<()> {
         let failed = |errno: Errno| failed(path, errno);
-        let Some(name) = path.file_name() else {
-            return Ok(());
-        };
         if path == self.dir {
             // `./`: the target itself takes the attributes of the directory whose content comes.
             let dir = self.open_dir(path).map_err(failed)?;
             return self.finish_dir(&dir, entry, path).map_err(failed);
         }
+        let Some(name) = path.file_name() else {
+            return Ok(());
+        };
         let parent = self
             .parent(path.parent().unwrap_or(Path::new("/")))
             .map_err(failed)?;
@@ -149,24 +149,7 @@ impl<'a> Unpack<'a> {
                 return rustix::fs::linkat(&dir, first, &parent, name, AtFlags::empty())
                     .map_err(failed);
             }
-            Kind::Symlink => {
-                rustix::fs::symlinkat(OsStr::from_bytes(&entry.link), &parent, name)
-                    .map_err(failed)?;
-            }
-            Kind::Fifo => {
-                rustix::fs::mknodat(&parent, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
-                    .map_err(failed)?;
-            }
-            Kind::CharacterDevice | Kind::BlockDevice => {
-                let kind = if entry.kind == Kind::BlockDevice {
-                    FileType::BlockDevice
-                } else {
-                    FileType::CharacterDevice
-                };
-                let device = rustix::fs::makedev(entry.major, entry.minor);
-                rustix::fs::mknodat(&parent, name, kind, Mode::RUSR | Mode::WUSR, device)
-                    .map_err(failed)?;
-            }
+            _ => make_node(&parent, name, entry).map_err(failed)?,
         }
         self.finish_at(&parent, name, entry).map_err(failed)
     }
@@ -284,6 +267,20 @@ impl<'a> Unpack<'a> {
         }
         self.open_dir(path)
     }
+}
+
+/// Makes a link, a fifo or a device node.
+fn make_node(parent: &OwnedFd, name: &OsStr, entry: &Entry) -> rustix::io::Result<()> {
+    let kind = match entry.kind {
+        Kind::Symlink => {
+            return rustix::fs::symlinkat(OsStr::from_bytes(&entry.link), parent, name);
+        }
+        Kind::CharacterDevice => FileType::CharacterDevice,
+        Kind::BlockDevice => FileType::BlockDevice,
+        _ => FileType::Fifo,
+    };
+    let device = rustix::fs::makedev(entry.major, entry.minor);
+    rustix::fs::mknodat(parent, name, kind, Mode::RUSR | Mode::WUSR, device)
 }
 
 /// An attribute that the file system cannot keep, or that is not for us to set, is left out, as by Docker.
