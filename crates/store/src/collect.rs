@@ -10,7 +10,7 @@ use ketch_spec::image::{Descriptor, ImageConfig, Index, Manifest, media_type};
 use ketch_sys::fs as sysfs;
 
 use crate::blob::MAX_DOCUMENT_BYTES;
-use crate::{Error, Result, Store, StoreLock};
+use crate::{Draft, Error, Result, Store, StoreLock};
 
 /// How long a partial download is worth keeping after its last byte came.
 const INGEST_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -48,18 +48,20 @@ struct Reached {
 impl Store {
     /// Removes every blob and layer that neither an image record nor `roots` reaches, everything unfinished that nobody
     /// works on, and partial downloads that nobody continued for a day. The guard shows that nobody else is in the
-    /// store: it must be an exclusive one ([`Store::lock_exclusive`]).
+    /// store: it must be an exclusive one ([`Store::lock_exclusive`]). It is let go as soon as nobody can find any of it
+    /// any more; deleting the files, which can take long, is in nobody's way.
     ///
     /// # Errors
     /// A record cannot be read (nothing is removed then); something cannot be removed.
-    pub fn collect(&self, roots: &Roots, _exclusive: &StoreLock) -> Result<Freed> {
+    pub fn collect(&self, roots: &Roots, exclusive: StoreLock) -> Result<Freed> {
         let reached = self.reach(roots)?;
+        let away = self.draft()?;
         let mut freed = Freed::default();
         for place in [self.settled("layers"), self.settling("layers")] {
             for (path, diff_id) in objects(&place)? {
                 if !reached.layers.contains(&diff_id) {
                     freed.bytes += self.layer(&diff_id).map_or(0, |record| record.size_bytes);
-                    self.remove_layer(&path)?;
+                    move_away(&path, &away)?;
                     freed.layers.push(diff_id);
                 }
             }
@@ -68,39 +70,30 @@ impl Store {
             for (path, digest) in objects(&place)? {
                 if !reached.blobs.contains(&digest) {
                     freed.bytes += fs::metadata(&path).map_or(0, |metadata| metadata.len());
-                    sysfs::remove_tree(&path)?;
+                    move_away(&path, &away)?;
                     freed.blobs.push(digest);
                 }
             }
         }
-        self.collect_unfinished()?;
+        self.collect_unfinished(&away)?;
+        drop(exclusive);
+        // A crash from here on leaves a draft without an owner, which the next collection removes.
+        away.remove()?;
         Ok(freed)
     }
 
-    /// A layer disappears from its place in one step, then its files go.
-    fn remove_layer(&self, path: &Path) -> Result<()> {
-        let away = self
-            .root()
-            .join("ingest/work")
-            .join(format!("removed-{}", sysfs::random_hex(8)));
-        // Commit point of a layer's removal: a crash after it leaves garbage only.
-        fs::rename(path, &away).map_err(Error::io("rename", path))?;
-        Ok(sysfs::remove_tree(&away)?)
-    }
-
-    /// Garbage of crashes: with the store held alone, what is in `work` has no
-    /// owner (but for a draft whose owner let go of the store, which its lock tells), and no other boot's settling
-    /// directory can be trusted.
-    fn collect_unfinished(&self) -> Result<()> {
+    /// Garbage of crashes: with the store held alone, what is in `work` has no owner (but for a draft, whose lock tells),
+    /// and no other boot's settling directory can be trusted.
+    fn collect_unfinished(&self, away: &Draft) -> Result<()> {
         for path in entries(&self.root().join("ingest/work"))? {
-            if !crate::draft::is_in_use(&path) {
-                sysfs::remove_tree(&path)?;
+            if path != away.path() && !crate::draft::is_in_use(&path) {
+                move_away(&path, away)?;
             }
         }
         let ours = self.settling("blobs").parent().map(Path::to_path_buf);
         for path in entries(&self.root().join("ingest/settling"))? {
             if Some(&path) != ours.as_ref() {
-                sysfs::remove_tree(&path)?;
+                move_away(&path, away)?;
             }
         }
         for path in entries(&self.root().join("ingest/blobs"))? {
@@ -109,7 +102,7 @@ impl Store {
                 .ok()
                 .and_then(|time| SystemTime::now().duration_since(time).ok());
             if age.is_some_and(|age| age > INGEST_GRACE) {
-                sysfs::remove_tree(&path)?;
+                move_away(&path, away)?;
             }
         }
         Ok(())
@@ -171,6 +164,12 @@ impl Store {
             source,
         })
     }
+}
+
+/// Commit point of a removal: the object is not in its place any more.
+fn move_away(path: &Path, away: &Draft) -> Result<()> {
+    let to = away.path().join(sysfs::random_hex(8));
+    fs::rename(path, to).map_err(Error::io("rename", path))
 }
 
 /// The objects in a place whose names are the hex digits of a digest.

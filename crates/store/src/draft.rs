@@ -40,6 +40,13 @@ impl Draft {
     }
 }
 
+impl Draft {
+    /// Removes it now, and says if that fails.
+    pub(crate) fn remove(self) -> Result<()> {
+        Ok(sysfs::remove_tree(&self.path)?)
+    }
+}
+
 impl Drop for Draft {
     fn drop(&mut self) {
         // What cannot be removed now, the next collection removes.

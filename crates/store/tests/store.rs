@@ -76,10 +76,15 @@ fn image(store: &Store, layers: &[(Descriptor, Digest)]) -> Descriptor {
     let config = ImageConfig {
         architecture: "amd64".into(),
         os: "linux".into(),
-        rootfs: RootFs { diff_ids: layers.iter().map(|layer| layer.1.clone()).collect(), ..RootFs::default() },
+        rootfs: RootFs {
+            diff_ids: layers.iter().map(|layer| layer.1.clone()).collect(),
+            ..RootFs::default()
+        },
         ..ImageConfig::default()
     };
-    let config = store.put(media_type::CONFIG, &serde_json::to_vec(&config).unwrap()).unwrap();
+    let config = store
+        .put(media_type::CONFIG, &serde_json::to_vec(&config).unwrap())
+        .unwrap();
     let manifest = Manifest {
         schema_version: 2,
         media_type: Some(media_type::MANIFEST.into()),
@@ -87,7 +92,12 @@ fn image(store: &Store, layers: &[(Descriptor, Digest)]) -> Descriptor {
         layers: layers.iter().map(|layer| layer.0.clone()).collect(),
         other: Default::default(),
     };
-    store.put(media_type::MANIFEST, &serde_json::to_vec(&manifest).unwrap()).unwrap()
+    store
+        .put(
+            media_type::MANIFEST,
+            &serde_json::to_vec(&manifest).unwrap(),
+        )
+        .unwrap()
 }
 
 /// Every file below a directory, without what is always there.
@@ -108,7 +118,12 @@ fn files(root: &Path) -> Vec<String> {
     found
 }
 
-const ALWAYS: [&str; 4] = ["images/index.json", "images/index.lock", "images/lock", "images/oci-layout"];
+const ALWAYS: [&str; 4] = [
+    "images/index.json",
+    "images/index.lock",
+    "images/lock",
+    "images/oci-layout",
+];
 
 #[test]
 fn privileged_every_compression_gives_the_same_layer() {
@@ -117,8 +132,14 @@ fn privileged_every_compression_gives_the_same_layer() {
     let forms = [
         (media_type::LAYER, plain.clone()),
         (media_type::LAYER_GZIP, gzip(&plain)),
-        (media_type::DOCKER_LAYER_GZIP, [gzip(&plain[..512]), gzip(&plain[512..])].concat()),
-        (media_type::LAYER_ZSTD, zstd::encode_all(&plain[..], 3).unwrap()),
+        (
+            media_type::DOCKER_LAYER_GZIP,
+            [gzip(&plain[..512]), gzip(&plain[512..])].concat(),
+        ),
+        (
+            media_type::LAYER_ZSTD,
+            zstd::encode_all(&plain[..], 3).unwrap(),
+        ),
         // Registries are full of blobs whose media type is wrong.
         (media_type::LAYER, gzip(&plain)),
     ];
@@ -127,7 +148,10 @@ fn privileged_every_compression_gives_the_same_layer() {
         let blob = descriptor(media_type, &bytes);
         fetch(&store, &blob, &diff_id, &bytes).unwrap();
         let record = store.layer(&diff_id).unwrap();
-        assert_eq!((record.form, record.size_bytes, record.entries), (LayerForm::Directory, 800_000, 9));
+        assert_eq!(
+            (record.form, record.size_bytes, record.entries),
+            (LayerForm::Directory, 800_000, 9)
+        );
         assert_eq!(record.archive_bytes, plain.len() as u64);
         assert_eq!(store.read(&blob.digest, 1 << 20).unwrap(), bytes);
         let first = std::fs::metadata(store.lower_dir(&diff_id).unwrap().join("etc/f0")).unwrap();
@@ -142,14 +166,29 @@ fn privileged_a_cut_stream_continues_where_it_stopped() {
     let (diff_id, bytes) = (Digest::of(&plain), gzip(&plain));
     let blob = descriptor(media_type::LAYER_GZIP, &bytes);
     let ingest = store.begin_layer(&blob, &diff_id).unwrap().unwrap();
-    let error = ingest.unpack(&bytes[..300_000], &diff_id, &|_| {}).expect_err("a cut stream");
-    assert!(matches!(error, Error::Source { received_bytes: 300_000, .. }), "{error}");
+    let error = ingest
+        .unpack(&bytes[..300_000], &diff_id, &|_| {})
+        .expect_err("a cut stream");
+    assert!(
+        matches!(
+            error,
+            Error::Source {
+                received_bytes: 300_000,
+                ..
+            }
+        ),
+        "{error}"
+    );
     assert!(!store.has_layer(&diff_id) && !store.has(&blob.digest));
 
     let ingest = store.begin_layer(&blob, &diff_id).unwrap().unwrap();
     assert_eq!(ingest.offset(), 300_000);
     let seen = AtomicUsize::new(0);
-    ingest.unpack(&bytes[300_000..], &diff_id, &|done| seen.store(done as usize, Ordering::Relaxed)).unwrap();
+    ingest
+        .unpack(&bytes[300_000..], &diff_id, &|done| {
+            seen.store(done as usize, Ordering::Relaxed)
+        })
+        .unwrap();
     assert_eq!(seen.into_inner(), bytes.len());
     assert!(store.has_layer(&diff_id) && store.has(&blob.digest));
     assert!(store.begin_layer(&blob, &diff_id).unwrap().is_none());
@@ -167,14 +206,21 @@ fn privileged_wrong_bytes_never_become_visible() {
     let cases: [(&[u8], &Digest, &str); 3] = [
         (&changed, &diff_id, "digest mismatch: expected"),
         (&longer, &diff_id, "digest mismatch: expected"),
-        (&bytes, &other_layer, "layer mismatch: the image config says diff id"),
+        (
+            &bytes,
+            &other_layer,
+            "layer mismatch: the image config says diff id",
+        ),
     ];
     for (bytes, diff_id, message) in cases {
         let (directory, store) = store();
         let error = fetch(&store, &blob, diff_id, bytes).expect_err(message);
         assert!(error.to_string().contains(message), "{error}");
         assert!(!store.has_layer(diff_id) && !store.has(&blob.digest));
-        let left: Vec<_> = files(directory.path()).into_iter().filter(|f| !ALWAYS.contains(&f.as_str())).collect();
+        let left: Vec<_> = files(directory.path())
+            .into_iter()
+            .filter(|f| !ALWAYS.contains(&f.as_str()))
+            .collect();
         assert_eq!(left, [""; 0], "{message}");
     }
 }
@@ -191,8 +237,14 @@ fn privileged_a_bad_archive_with_the_right_digest_names_its_entry() {
     bytes.resize(8 << 20, 0);
     let blob = descriptor(media_type::LAYER, &bytes);
     let error = fetch(&store, &blob, &Digest::of(&bytes), &bytes).expect_err("a hostile archive");
-    assert_eq!(error.to_string(), "archive entry \"bad/link\": it leads out of the root directory");
-    let left: Vec<_> = files(directory.path()).into_iter().filter(|f| !ALWAYS.contains(&f.as_str())).collect();
+    assert_eq!(
+        error.to_string(),
+        "archive entry \"bad/link\": it leads out of the root directory"
+    );
+    let left: Vec<_> = files(directory.path())
+        .into_iter()
+        .filter(|f| !ALWAYS.contains(&f.as_str()))
+        .collect();
     assert_eq!(left, [""; 0]);
 }
 
@@ -204,8 +256,13 @@ fn privileged_other_layers_and_compressions_are_refused_by_name() {
     let error = fetch(&store, &blob, &blob.digest, &xz).expect_err("xz");
     assert_eq!(error.to_string(), "cannot decompress xz data");
     let encrypted = descriptor("application/vnd.oci.image.layer.v1.tar+gzip+encrypted", &xz);
-    let error = store.begin_layer(&encrypted, &blob.digest).expect_err("encrypted");
-    assert!(error.to_string().contains("+encrypted are not supported"), "{error}");
+    let error = store
+        .begin_layer(&encrypted, &blob.digest)
+        .expect_err("encrypted");
+    assert!(
+        error.to_string().contains("+encrypted are not supported"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -236,15 +293,24 @@ fn privileged_records_make_durable_what_they_name() {
     let blob = descriptor(media_type::LAYER, &plain);
     fetch(&store, &blob, &blob.digest, &plain).unwrap();
     let settled = |digest: &Digest| directory.path().join("layers").join(digest.hex()).exists();
-    assert!(store.has_layer(&blob.digest) && !settled(&blob.digest), "no record: nothing to sync for");
+    assert!(
+        store.has_layer(&blob.digest) && !settled(&blob.digest),
+        "no record: nothing to sync for"
+    );
     let target = image(&store, &[(blob.clone(), blob.digest.clone())]);
     let name: Reference = "registry.example/app:1".parse().unwrap();
     store.set_tag(&name, &target, false).unwrap();
     assert!(settled(&blob.digest));
-    let pending: Vec<_> = files(directory.path()).into_iter().filter(|file| file.starts_with("ingest")).collect();
+    let pending: Vec<_> = files(directory.path())
+        .into_iter()
+        .filter(|file| file.starts_with("ingest"))
+        .collect();
     assert_eq!(pending, [""; 0]);
     let missing = descriptor(media_type::MANIFEST, b"not here");
-    assert!(matches!(store.set_tag(&name, &missing, false), Err(Error::MissingBlob { .. })));
+    assert!(matches!(
+        store.set_tag(&name, &missing, false),
+        Err(Error::MissingBlob { .. })
+    ));
 }
 
 #[test]
@@ -260,13 +326,27 @@ fn privileged_a_name_that_moves_leaves_an_untagged_image() {
     let (a, b): (Reference, Reference) = ("a".parse().unwrap(), "b".parse().unwrap());
     let records = || -> Vec<(Option<String>, bool)> {
         let records = store.images().unwrap();
-        records.iter().map(|r| (r.reference.as_ref().map(Reference::familiar), r.target.digest == one.digest)).collect()
+        records
+            .iter()
+            .map(|r| {
+                (
+                    r.reference.as_ref().map(Reference::familiar),
+                    r.target.digest == one.digest,
+                )
+            })
+            .collect()
     };
     store.set_tag(&a, &one, true).unwrap();
     store.set_tag(&a, &two, false).unwrap();
     assert_eq!(records(), [(Some("a:latest".into()), false), (None, true)]);
     store.set_tag(&b, &one, false).unwrap();
-    assert_eq!(records(), [(Some("a:latest".into()), false), (Some("b:latest".into()), true)]);
+    assert_eq!(
+        records(),
+        [
+            (Some("a:latest".into()), false),
+            (Some("b:latest".into()), true)
+        ]
+    );
     assert!(store.remove_tag(&b, true).unwrap());
     assert_eq!(records(), [(Some("a:latest".into()), false), (None, true)]);
     assert_eq!(store.remove_records(&one.digest).unwrap(), 1);
@@ -293,16 +373,28 @@ fn privileged_collection_keeps_what_is_reachable() {
     std::fs::create_dir(directory.path().join("ingest/settling/another-boot")).unwrap();
     std::fs::write(directory.path().join("ingest/work/garbage"), b"x").unwrap();
 
-    let collect = |roots: &Roots| store.collect(roots, &store.lock_exclusive().unwrap()).unwrap();
+    let collect = |roots: &Roots| {
+        store
+            .collect(roots, store.lock_exclusive().unwrap())
+            .unwrap()
+    };
     let freed = collect(&Roots::default());
     assert_eq!((freed.blobs.len(), freed.layers.len()), (0, 0));
-    assert!(!directory.path().join("ingest/settling/another-boot").exists());
+    assert!(
+        !directory
+            .path()
+            .join("ingest/settling/another-boot")
+            .exists()
+    );
     assert!(!directory.path().join("ingest/work/garbage").exists());
     assert!(draft.path().exists(), "a draft with an owner is in use");
 
     store.remove_records(&two.digest).unwrap();
     // A container still runs on the second image's own layer.
-    let roots = Roots { layers: [second.1.clone()].into(), ..Roots::default() };
+    let roots = Roots {
+        layers: [second.1.clone()].into(),
+        ..Roots::default()
+    };
     let freed = collect(&roots);
     assert_eq!(freed.layers, []);
     assert!(freed.blobs.contains(&second.0.digest) && !store.has(&two.digest));
@@ -313,7 +405,10 @@ fn privileged_collection_keeps_what_is_reachable() {
     store.remove_records(&one.digest).unwrap();
     assert_eq!(collect(&Roots::default()).layers.len(), 2);
     drop(draft);
-    let left: Vec<_> = files(directory.path()).into_iter().filter(|f| !ALWAYS.contains(&f.as_str())).collect();
+    let left: Vec<_> = files(directory.path())
+        .into_iter()
+        .filter(|f| !ALWAYS.contains(&f.as_str()))
+        .collect();
     assert_eq!(left, [""; 0]);
 }
 
@@ -339,16 +434,25 @@ fn privileged_a_directory_becomes_a_layer_that_others_unpack_alike() {
     let keys = |name: &str| {
         use std::os::fd::AsFd;
         let xattrs = ketch_sys::fs::xattrs_at(open.as_fd(), name.as_ref()).unwrap();
-        xattrs.into_iter().map(|(key, _)| key.into_string().unwrap()).collect::<Vec<_>>()
+        xattrs
+            .into_iter()
+            .map(|(key, _)| key.into_string().unwrap())
+            .collect::<Vec<_>>()
     };
     assert_eq!(keys("usr"), ["trusted.overlay.opaque"]);
 
     let (_directory, other) = self::store();
     let bytes = store.read(&layer.digest, 1 << 20).unwrap();
     fetch(&other, &layer, &layer.digest, &bytes).unwrap();
-    assert_eq!(other.layer(&layer.digest).unwrap(), store.layer(&layer.digest).unwrap());
+    assert_eq!(
+        other.layer(&layer.digest).unwrap(),
+        store.layer(&layer.digest).unwrap()
+    );
     let there = std::fs::metadata(other.lower_dir(&layer.digest).unwrap().join("usr")).unwrap();
-    assert_eq!((there.mode(), there.mtime(), there.mtime_nsec()), (usr.mode(), usr.mtime(), 0));
+    assert_eq!(
+        (there.mode(), there.mtime(), there.mtime_nsec()),
+        (usr.mode(), usr.mtime(), 0)
+    );
 }
 
 #[test]
@@ -358,21 +462,49 @@ fn privileged_other_tools_read_the_layout_in_place() {
     let blob = descriptor(media_type::LAYER_GZIP, &gzip(&plain));
     fetch(&store, &blob, &Digest::of(&plain), &gzip(&plain)).unwrap();
     let target = image(&store, &[(blob, Digest::of(&plain))]);
-    store.set_tag(&"registry.example/app:1".parse().unwrap(), &target, false).unwrap();
-    store.set_tag(&"busybox".parse().unwrap(), &target, false).unwrap();
+    store
+        .set_tag(&"registry.example/app:1".parse().unwrap(), &target, false)
+        .unwrap();
+    store
+        .set_tag(&"busybox".parse().unwrap(), &target, false)
+        .unwrap();
     let layout = directory.path().join("images").display().to_string();
     for name in ["registry.example/app:1", "docker.io/library/busybox:latest"] {
-        let output = Command::new("skopeo").args(["inspect", &format!("oci:{layout}:{name}")]).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = Command::new("skopeo")
+            .args(["inspect", &format!("oci:{layout}:{name}")])
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(shown["Digest"], target.digest.as_str());
     }
     let copy = directory.path().join("copy.tar").display().to_string();
-    let arguments = ["copy", "-q", &format!("oci:{layout}:registry.example/app:1"), &format!("docker-archive:{copy}:x:y")];
-    assert!(Command::new("skopeo").args(arguments).status().unwrap().success());
-    let output = Command::new("umoci").args(["ls", "--layout", &layout]).output().unwrap();
+    let arguments = [
+        "copy",
+        "-q",
+        &format!("oci:{layout}:registry.example/app:1"),
+        &format!("docker-archive:{copy}:x:y"),
+    ];
+    assert!(
+        Command::new("skopeo")
+            .args(arguments)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let output = Command::new("umoci")
+        .args(["ls", "--layout", &layout])
+        .output()
+        .unwrap();
     let listed = String::from_utf8(output.stdout).unwrap();
-    assert!(listed.lines().any(|line| line == "registry.example/app:1"), "{listed}");
+    assert!(
+        listed.lines().any(|line| line == "registry.example/app:1"),
+        "{listed}"
+    );
 }
 
 /// Told in the environment to be the process that is killed: receives a layer from its standard input.
@@ -380,16 +512,30 @@ const CHILD: &str = "KETCH_TEST_STORE_CHILD";
 
 #[test]
 fn privileged_child_of_the_kill_test() {
-    let Ok(root) = std::env::var(CHILD) else { return };
+    let Ok(root) = std::env::var(CHILD) else {
+        return;
+    };
     let store = Store::open(Path::new(&root)).unwrap();
     let _lock = store.lock_shared().unwrap();
     let mut diff_id = [0u8; 71];
     io::stdin().read_exact(&mut diff_id).unwrap();
     let mut blob = [0u8; 71];
     io::stdin().read_exact(&mut blob).unwrap();
-    let parse = |text: &[u8]| std::str::from_utf8(text).unwrap().parse::<Digest>().unwrap();
-    let descriptor = Descriptor { digest: parse(&blob), size: 16 << 20, ..descriptor(media_type::LAYER, b"") };
-    let ingest = store.begin_layer(&descriptor, &parse(&diff_id)).unwrap().unwrap();
+    let parse = |text: &[u8]| {
+        std::str::from_utf8(text)
+            .unwrap()
+            .parse::<Digest>()
+            .unwrap()
+    };
+    let descriptor = Descriptor {
+        digest: parse(&blob),
+        size: 16 << 20,
+        ..descriptor(media_type::LAYER, b"")
+    };
+    let ingest = store
+        .begin_layer(&descriptor, &parse(&diff_id))
+        .unwrap()
+        .unwrap();
     let _ = ingest.unpack(io::stdin(), &parse(&diff_id), &|_| {});
 }
 
@@ -400,28 +546,50 @@ fn privileged_a_killed_fetch_leaves_what_the_next_one_continues() {
     plain.resize(16 << 20, 0);
     let blob = descriptor(media_type::LAYER, &plain);
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "privileged_child_of_the_kill_test", "--nocapture", "--test-threads=1"])
+        .args([
+            "--exact",
+            "privileged_child_of_the_kill_test",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(CHILD, directory.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(format!("{}{}", blob.digest, blob.digest).as_bytes()).unwrap();
+    stdin
+        .write_all(format!("{}{}", blob.digest, blob.digest).as_bytes())
+        .unwrap();
     // Once these are written, the child has read all but what a pipe holds.
     stdin.write_all(&plain[..6 << 20]).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!store.has_layer(&blob.digest) && !store.has(&blob.digest));
-    assert_eq!(std::fs::read_dir(directory.path().join("ingest/work")).unwrap().count(), 1, "half a tree is left");
+    assert_eq!(
+        std::fs::read_dir(directory.path().join("ingest/work"))
+            .unwrap()
+            .count(),
+        1,
+        "half a tree is left"
+    );
 
     // Its locks died with it: collection goes ahead, and keeps the bytes that came.
-    store.collect(&Roots::default(), &store.lock_exclusive().unwrap()).unwrap();
-    assert_eq!(std::fs::read_dir(directory.path().join("ingest/work")).unwrap().count(), 0);
+    store
+        .collect(&Roots::default(), store.lock_exclusive().unwrap())
+        .unwrap();
+    assert_eq!(
+        std::fs::read_dir(directory.path().join("ingest/work"))
+            .unwrap()
+            .count(),
+        0
+    );
     let ingest = store.begin_layer(&blob, &blob.digest).unwrap().unwrap();
     let offset = usize::try_from(ingest.offset()).unwrap();
     assert!(offset > 4 << 20, "only {offset} bytes were kept");
-    ingest.unpack(&plain[offset..], &blob.digest, &|_| {}).unwrap();
+    ingest
+        .unpack(&plain[offset..], &blob.digest, &|_| {})
+        .unwrap();
     assert_eq!(store.layer(&blob.digest).unwrap().size_bytes, 8 << 20);
 }
 

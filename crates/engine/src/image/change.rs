@@ -48,7 +48,9 @@ pub fn apply(config: &mut RunConfig, text: &str) -> Result<()> {
             if volumes.iter().any(String::is_empty) {
                 return Err(bad(text, "VOLUME specified can not be an empty string"));
             }
-            config.volumes.extend(volumes.into_iter().map(|volume| (volume, json!({}))));
+            config
+                .volumes
+                .extend(volumes.into_iter().map(|volume| (volume, json!({}))));
         }
         "USER" => config.user = arguments.to_owned(),
         "WORKDIR" => config.working_dir = join(&config.working_dir, arguments),
@@ -56,7 +58,10 @@ pub fn apply(config: &mut RunConfig, text: &str) -> Result<()> {
             signal::parse(arguments).map_err(|error| caused(text, &error))?;
             config.stop_signal = Some(arguments.to_owned());
         }
-        "ONBUILD" => config.on_build.get_or_insert_default().push(arguments.to_owned()),
+        "ONBUILD" => config
+            .on_build
+            .get_or_insert_default()
+            .push(arguments.to_owned()),
         "HEALTHCHECK" => config.healthcheck = Some(health_check(text, arguments)?),
         _ => return Err(bad(text, format!("{name} is not a valid change command"))),
     }
@@ -73,7 +78,8 @@ fn caused(text: &str, error: &(dyn std::error::Error + 'static)) -> Error {
 
 /// The exec form, `["a", "b"]`, or the shell form.
 fn command(arguments: &str) -> Vec<String> {
-    json_words(arguments).unwrap_or_else(|| vec!["/bin/sh".into(), "-c".into(), arguments.to_owned()])
+    json_words(arguments)
+        .unwrap_or_else(|| vec!["/bin/sh".into(), "-c".into(), arguments.to_owned()])
 }
 
 fn json_words(arguments: &str) -> Option<Vec<String>> {
@@ -94,7 +100,12 @@ fn pairs(text: &str, arguments: &str) -> Result<BTreeMap<String, String>> {
         let (key, value) = word
             .split_once('=')
             .filter(|(key, _)| !key.is_empty())
-            .ok_or_else(|| bad(text, format!("can't find = in {word:?}. Must be of the form: name=value")))?;
+            .ok_or_else(|| {
+                bad(
+                    text,
+                    format!("can't find = in {word:?}. Must be of the form: name=value"),
+                )
+            })?;
         found.insert(key.to_owned(), value.to_owned());
     }
     Ok(found)
@@ -128,7 +139,10 @@ fn words(text: &str, arguments: &str) -> Result<Vec<String>> {
         }
     }
     if quote.is_some() {
-        return Err(bad(text, "unexpected end of statement while looking for a matching quote"));
+        return Err(bad(
+            text,
+            "unexpected end of statement while looking for a matching quote",
+        ));
     }
     words.extend(current);
     Ok(words)
@@ -145,7 +159,11 @@ fn set_env(env: &mut Vec<String>, key: &str, value: &str) {
 
 /// A relative directory is below the one before.
 fn join(base: &str, directory: &str) -> String {
-    let whole = if directory.starts_with('/') { directory.to_owned() } else { format!("{base}/{directory}") };
+    let whole = if directory.starts_with('/') {
+        directory.to_owned()
+    } else {
+        format!("{base}/{directory}")
+    };
     let mut parts: Vec<&str> = Vec::new();
     for part in whole.split('/') {
         match part {
@@ -162,14 +180,20 @@ fn health_check(text: &str, arguments: &str) -> Result<HealthCheck> {
     let mut check = HealthCheck::default();
     let mut rest = arguments;
     while let Some(option) = rest.strip_prefix("--") {
-        let (option, after) = option.split_once(char::is_whitespace).unwrap_or((option, ""));
-        let (name, value) = option.split_once('=').ok_or_else(|| bad(text, format!("missing a value on flag: {option}")))?;
+        let (option, after) = option
+            .split_once(char::is_whitespace)
+            .unwrap_or((option, ""));
+        let (name, value) = option
+            .split_once('=')
+            .ok_or_else(|| bad(text, format!("missing a value on flag: {option}")))?;
         if name == "retries" {
             let number = value.parse().ok().filter(|number: &i64| *number >= 0);
-            check.retries = number.ok_or_else(|| bad(text, format!("retries {value:?} is not a number")))?;
+            check.retries =
+                number.ok_or_else(|| bad(text, format!("retries {value:?} is not a number")))?;
         } else {
             let time = duration::parse(value).map_err(|error| caused(text, &error))?;
-            let nanoseconds = i64::try_from(time.as_nanos()).map_err(|error| caused(text, &error))?;
+            let nanoseconds =
+                i64::try_from(time.as_nanos()).map_err(|error| caused(text, &error))?;
             let field = match name {
                 "interval" => &mut check.interval,
                 "timeout" => &mut check.timeout,
@@ -224,16 +248,25 @@ mod tests {
         ]);
         assert_eq!(config.env, ["A=legacy form", "B=two words", "C=a b"]);
         assert_eq!(config.labels["quoted key"], "v");
-        assert_eq!(config.exposed_ports.keys().collect::<Vec<_>>(), ["53/udp", "80/tcp"]);
+        assert_eq!(
+            config.exposed_ports.keys().collect::<Vec<_>>(),
+            ["53/udp", "80/tcp"]
+        );
         assert_eq!(config.volumes.len(), 4);
-        assert_eq!((config.working_dir.as_str(), config.user.as_str()), ("/a/c", "app:app"));
+        assert_eq!(
+            (config.working_dir.as_str(), config.user.as_str()),
+            ("/a/c", "app:app")
+        );
         assert_eq!(config.cmd.unwrap(), ["sh", "-c", "true"]);
         assert_eq!(config.on_build.unwrap(), ["RUN x"]);
         let check = config.healthcheck.unwrap();
         assert_eq!(check.test, ["CMD-SHELL", "curl -f localhost"]);
         assert_eq!((check.interval, check.retries), (5_000_000_000, 3));
         let config = applied(&["CMD a", "ENTRYPOINT b c"]);
-        assert_eq!((config.cmd, config.entrypoint.unwrap()), (None, vec!["/bin/sh".into(), "-c".into(), "b c".into()]));
+        assert_eq!(
+            (config.cmd, config.entrypoint.unwrap()),
+            (None, vec!["/bin/sh".into(), "-c".into(), "b c".into()])
+        );
     }
 
     #[test]
@@ -251,7 +284,10 @@ mod tests {
         ] {
             let error = apply(&mut RunConfig::default(), change).expect_err(change);
             assert_eq!(error.kind, ErrorKind::Invalid);
-            assert!(error.to_string().contains(message), "{error} does not say: {message}");
+            assert!(
+                error.to_string().contains(message),
+                "{error} does not say: {message}"
+            );
         }
     }
 }

@@ -17,22 +17,61 @@ use crate::{Engine, Error, ErrorKind, Result, layer};
 /// A container's or cache's record cannot be read (nothing is removed then); something cannot be removed.
 pub fn collect(engine: &Engine) -> Result<Freed> {
     let note = pending_note(engine);
-    let Some(exclusive) = engine.store().try_lock_exclusive().map_err(ImageError::from)? else {
-        fs::write(&note, b"").map_err(|source| ImageError::Io { call: "write", path: note, source })?;
+    let Some(exclusive) = engine
+        .store()
+        .try_lock_exclusive()
+        .map_err(ImageError::from)?
+    else {
+        leave_note(engine)?;
         return Ok(Freed::default());
     };
-    let mut roots = layer::cache_roots(engine)?;
-    roots.layers.extend(container_layers(engine)?);
-    let freed = engine.store().collect(&roots, &exclusive).map_err(ImageError::from)?;
+    // Whoever wants a collection from here on finds the store held and leaves the note anew.
     match fs::remove_file(&note) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(source) => return Err(ImageError::Io { call: "unlink", path: note, source }.into()),
+        Err(source) => {
+            return Err(ImageError::Io {
+                call: "unlink",
+                path: note,
+                source,
+            }
+            .into());
+        }
     }
-    Ok(freed)
+    let mut roots = layer::cache_roots(engine)?;
+    let users = container_images(engine)?;
+    roots
+        .layers
+        .extend(users.iter().flat_map(|user| user.layers.iter().cloned()));
+    if !users.is_empty() {
+        let images = super::read_all(engine)?;
+        if users.iter().any(|user| {
+            !images
+                .iter()
+                .any(|image| Some(&image.id) == user.id.as_ref())
+        }) {
+            // Only that container keeps its layers: its removal will look for this.
+            leave_note(engine)?;
+        }
+    }
+    Ok(engine
+        .store()
+        .collect(&roots, exclusive)
+        .map_err(ImageError::from)?)
 }
 
-/// Does a collection that had to wait. Pulls, loads and builds call it after they let go of the store lock.
+/// Leaves the note that something will be free once those at work are done, or once a container is removed.
+fn leave_note(engine: &Engine) -> Result<()> {
+    let note = pending_note(engine);
+    Ok(fs::write(&note, b"").map_err(|source| ImageError::Io {
+        call: "write",
+        path: note,
+        source,
+    })?)
+}
+
+/// Does a collection that had to wait. Pulls, loads and builds call it after they let go of the store lock, and removals
+/// of containers when they are done.
 ///
 /// # Errors
 /// As [`collect`].
@@ -56,33 +95,61 @@ struct Needs {
 
 #[derive(Deserialize)]
 struct NeedsImage {
+    id: Option<Digest>,
     layers: Vec<Digest>,
 }
 
-fn container_layers(engine: &Engine) -> Result<Vec<Digest>> {
+fn container_images(engine: &Engine) -> Result<Vec<NeedsImage>> {
     let directory = engine.paths().containers_dir();
     let listing = match fs::read_dir(&directory) {
         Ok(listing) => listing,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(ImageError::Io { call: "readdir", path: directory, source }.into()),
+        Err(source) => {
+            return Err(ImageError::Io {
+                call: "readdir",
+                path: directory,
+                source,
+            }
+            .into());
+        }
     };
-    let mut layers = Vec::new();
+    let mut images = Vec::new();
     for entry in listing {
-        let entry = entry.map_err(|source| ImageError::Io { call: "readdir", path: directory.clone(), source })?;
-        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let entry = entry.map_err(|source| ImageError::Io {
+            call: "readdir",
+            path: directory.clone(),
+            source,
+        })?;
+        let Some(id) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
         let path = engine.paths().container_config(&id);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             // Being made (then its maker holds the store lock, and we would not be here) or being removed.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(source) => return Err(ImageError::Io { call: "read", path, source }.into()),
+            Err(source) => {
+                return Err(ImageError::Io {
+                    call: "read",
+                    path,
+                    source,
+                }
+                .into());
+            }
         };
         let needs: Needs = serde_json::from_slice(&bytes).map_err(|error| {
-            Error::caused(ErrorKind::Internal, format!("damaged record {}", path.display()), &error)
-                .hint("nothing was removed, because this container may need it")
+            Error::caused(
+                ErrorKind::Internal,
+                format!("damaged record {}", path.display()),
+                &error,
+            )
+            .hint("nothing was removed, because this container may need it")
         })?;
-        layers.extend(needs.image.layers);
+        images.push(needs.image);
     }
-    Ok(layers)
+    Ok(images)
 }
-

@@ -26,16 +26,27 @@ pub fn commit(engine: &Engine, image: NewImage) -> Result<Digest> {
     let store = engine.store();
     for layer in &image.layers {
         if !store.has(&layer.digest) {
-            return Err(ImageError::from(ketch_store::Error::MissingBlob { digest: layer.digest.clone() }).into());
+            return Err(ImageError::from(ketch_store::Error::MissingBlob {
+                digest: layer.digest.clone(),
+            })
+            .into());
         }
     }
     let config_bytes = to_json("an image config", &image.config)?;
-    let config = store.put(media_type::CONFIG, &config_bytes).map_err(ImageError::from)?;
+    let config = store
+        .put(media_type::CONFIG, &config_bytes)
+        .map_err(ImageError::from)?;
     let diff_ids = image.config.rootfs.diff_ids.len();
     if diff_ids != image.layers.len() {
         let manifest = Digest::of(&config_bytes);
         let blobs = image.layers.len();
-        return Err(ImageError::LayerCount { manifest, blobs, config: config.digest, diff_ids }.into());
+        return Err(ImageError::LayerCount {
+            manifest,
+            blobs,
+            config: config.digest,
+            diff_ids,
+        }
+        .into());
     }
     let manifest = Manifest {
         schema_version: 2,
@@ -45,20 +56,28 @@ pub fn commit(engine: &Engine, image: NewImage) -> Result<Digest> {
         other: Default::default(),
     };
     let bytes = to_json("a manifest", &manifest)?;
-    let target = store.put(media_type::MANIFEST, &bytes).map_err(ImageError::from)?;
+    let target = store
+        .put(media_type::MANIFEST, &bytes)
+        .map_err(ImageError::from)?;
     if image.tags.is_empty() {
         store.keep_untagged(&target).map_err(ImageError::from)?;
     }
     for reference in &image.tags {
-        store.set_tag(reference, &target, false).map_err(ImageError::from)?;
+        store
+            .set_tag(reference, &target, false)
+            .map_err(ImageError::from)?;
         event::publish(
             engine,
-            &event::Event::now("image", "tag", config.digest.to_string()).with("name", reference.familiar()),
+            &event::Event::now("image", "tag", config.digest.to_string())
+                .with("name", reference.familiar()),
         )?;
     }
     Ok(config.digest)
 }
 
-pub(super) fn to_json(what: &'static str, document: &impl serde::Serialize) -> Result<Vec<u8>, ImageError> {
+pub(super) fn to_json(
+    what: &'static str,
+    document: &impl serde::Serialize,
+) -> Result<Vec<u8>, ImageError> {
     serde_json::to_vec(document).map_err(|source| ImageError::Json { what, source })
 }

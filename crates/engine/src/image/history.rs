@@ -32,9 +32,19 @@ pub fn history(engine: &Engine, wanted: &str) -> Result<Vec<HistoryEntry>> {
     let mut layers = image.layers.iter();
     let mut entries = Vec::with_capacity(image.config.history.len());
     for step in &image.config.history {
-        let layer = if step.empty_layer { None } else { layers.next() };
+        let layer = if step.empty_layer {
+            None
+        } else {
+            layers.next()
+        };
         let size_bytes = match layer {
-            Some(diff_id) => engine.store().layer(diff_id).map_err(ImageError::from)?.size_bytes,
+            Some(diff_id) => {
+                engine
+                    .store()
+                    .layer(diff_id)
+                    .map_err(ImageError::from)?
+                    .size_bytes
+            }
             None => 0,
         };
         entries.push(HistoryEntry {
@@ -48,7 +58,11 @@ pub fn history(engine: &Engine, wanted: &str) -> Result<Vec<HistoryEntry>> {
     }
     // Layers that the history does not mention are still there to be counted.
     for diff_id in layers {
-        let size_bytes = engine.store().layer(diff_id).map_err(ImageError::from)?.size_bytes;
+        let size_bytes = engine
+            .store()
+            .layer(diff_id)
+            .map_err(ImageError::from)?
+            .size_bytes;
         entries.push(HistoryEntry {
             id: None,
             created: image.created(),
@@ -61,7 +75,11 @@ pub fn history(engine: &Engine, wanted: &str) -> Result<Vec<HistoryEntry>> {
     entries.reverse();
     if let Some(first) = entries.first_mut() {
         first.id = Some(image.id.clone());
-        first.tags = image.references.iter().map(ketch_spec::Reference::familiar).collect();
+        first.tags = image
+            .references
+            .iter()
+            .map(ketch_spec::Reference::familiar)
+            .collect();
     }
     Ok(entries)
 }

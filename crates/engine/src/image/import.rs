@@ -33,31 +33,59 @@ pub fn import(engine: &Engine, reader: impl Read, options: &ImportOptions) -> Re
         change::apply(&mut config, text)?;
     }
     let lock = engine.store().lock_shared().map_err(ImageError::from)?;
-    let imported = engine.store().import_layer(reader).map_err(ImageError::from)?;
+    let imported = engine
+        .store()
+        .import_layer(reader)
+        .map_err(ImageError::from)?;
     let layer = match imported.layer {
         Ok(layer) => layer,
         Err(error) => {
             drop(lock);
             // The blob belongs to nothing. The failure is what matters to tell.
             drop(collect(engine));
-            return Err(Error::caused(super::store_kind(&error), "cannot import the archive", &error));
+            return Err(Error::caused(
+                super::store_kind(&error),
+                "cannot import the archive",
+                &error,
+            ));
         }
     };
     let now = Timestamp::now().to_string();
     let platform = options.platform.clone().unwrap_or_else(Platform::host);
-    let comment = if options.message.is_empty() { "Imported from -".to_owned() } else { options.message.clone() };
+    let comment = if options.message.is_empty() {
+        "Imported from -".to_owned()
+    } else {
+        options.message.clone()
+    };
     let image_config = ImageConfig {
         created: Some(now.clone()),
         architecture: platform.architecture,
         os: platform.os,
         variant: platform.variant,
         config: Some(config),
-        rootfs: RootFs { diff_ids: vec![layer.diff_id], ..RootFs::default() },
-        history: vec![History { created: Some(now), comment: Some(comment), ..History::default() }],
+        rootfs: RootFs {
+            diff_ids: vec![layer.diff_id],
+            ..RootFs::default()
+        },
+        history: vec![History {
+            created: Some(now),
+            comment: Some(comment),
+            ..History::default()
+        }],
         ..ImageConfig::default()
     };
     let tags = options.reference.iter().cloned().collect();
-    let id = commit(engine, NewImage { config: image_config, layers: vec![imported.descriptor], tags })?;
-    event::publish(engine, &event::Event::now("image", "import", id.to_string()))?;
+    let id = commit(
+        engine,
+        NewImage {
+            config: image_config,
+            layers: vec![imported.descriptor],
+            tags,
+        },
+    )?;
+    event::publish(
+        engine,
+        &event::Event::now("image", "import", id.to_string()),
+    )?;
     Ok(id)
 }

@@ -18,8 +18,17 @@ pub fn inspect(engine: &Engine, wanted: &str) -> Result<Value> {
 
 fn document(engine: &Engine, image: &Image) -> Result<Value> {
     let config = &image.config;
-    let names = |references: &[Reference]| references.iter().map(Reference::familiar).collect::<Vec<_>>();
-    let comment = config.history.last().and_then(|step| step.comment.clone()).unwrap_or_default();
+    let names = |references: &[Reference]| {
+        references
+            .iter()
+            .map(Reference::familiar)
+            .collect::<Vec<_>>()
+    };
+    let comment = config
+        .history
+        .last()
+        .and_then(|step| step.comment.clone())
+        .unwrap_or_default();
     let mut found = Map::new();
     let mut set = |key: &str, value: Value| {
         found.insert(key.to_owned(), value);
@@ -45,8 +54,14 @@ fn document(engine: &Engine, image: &Image) -> Result<Value> {
     }
     set("Size", json!(image.size_bytes));
     set("GraphDriver", graph_driver(engine, image)?);
-    set("RootFS", json!({ "Type": "layers", "Layers": image.layers }));
-    let tagged = image.tagged.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |time| time.to_string());
+    set(
+        "RootFS",
+        json!({ "Type": "layers", "Layers": image.layers }),
+    );
+    let tagged = image.tagged.map_or_else(
+        || "0001-01-01T00:00:00Z".to_owned(),
+        |time| time.to_string(),
+    );
     set("Metadata", json!({ "LastTagTime": tagged }));
     set("Descriptor", json!(image.target));
     Ok(Value::Object(found))
@@ -56,7 +71,14 @@ fn document(engine: &Engine, image: &Image) -> Result<Value> {
 fn graph_driver(engine: &Engine, image: &Image) -> Result<Value> {
     let mut directories = Vec::with_capacity(image.layers.len());
     for diff_id in image.layers.iter().rev() {
-        directories.push(engine.store().lower_dir(diff_id).map_err(ImageError::from)?.display().to_string());
+        directories.push(
+            engine
+                .store()
+                .lower_dir(diff_id)
+                .map_err(ImageError::from)?
+                .display()
+                .to_string(),
+        );
     }
     let mut data = Map::new();
     if let Some((top, below)) = directories.split_first() {

@@ -55,11 +55,26 @@ pub fn list(engine: &Engine, filter: &ListFilter) -> Result<Vec<ImageSummary>> {
         if !passes(&image, filter, before, since) || !keep_names(&mut image, &filter.references) {
             continue;
         }
-        let users = containers.iter().filter(|container| container.config.image.id.as_ref() == Some(&image.id)).count();
-        let shared = image.layers.iter().filter(|diff_id| layer_users.get(*diff_id).is_some_and(|users| *users > 1));
-        let sizes = shared.map(|diff_id| engine.store().layer(diff_id).map_or(0, |record| record.size_bytes));
+        let users = containers
+            .iter()
+            .filter(|container| container.config.image.id.as_ref() == Some(&image.id))
+            .count();
+        let shared = image
+            .layers
+            .iter()
+            .filter(|diff_id| layer_users.get(*diff_id).is_some_and(|users| *users > 1));
+        let sizes = shared.map(|diff_id| {
+            engine
+                .store()
+                .layer(diff_id)
+                .map_or(0, |record| record.size_bytes)
+        });
         let shared_bytes = sizes.sum();
-        summaries.push(ImageSummary { image, containers: users, shared_bytes });
+        summaries.push(ImageSummary {
+            image,
+            containers: users,
+            shared_bytes,
+        });
     }
     summaries.sort_by_key(|summary| std::cmp::Reverse(summary.image.created()));
     Ok(summaries)
@@ -67,14 +82,23 @@ pub fn list(engine: &Engine, filter: &ListFilter) -> Result<Vec<ImageSummary>> {
 
 /// When the image was made that a filter names.
 fn bound(engine: &Engine, wanted: Option<&str>) -> Result<Option<Timestamp>> {
-    let Some(wanted) = wanted else { return Ok(None) };
+    let Some(wanted) = wanted else {
+        return Ok(None);
+    };
     let image = super::resolve(engine, wanted).map_err(|_| no_such_image(wanted))?;
     Ok(Some(image.created().unwrap_or(Timestamp::UNIX_EPOCH)))
 }
 
-fn passes(image: &Image, filter: &ListFilter, before: Option<Timestamp>, since: Option<Timestamp>) -> bool {
+fn passes(
+    image: &Image,
+    filter: &ListFilter,
+    before: Option<Timestamp>,
+    since: Option<Timestamp>,
+) -> bool {
     let created = image.created().unwrap_or(Timestamp::UNIX_EPOCH);
-    filter.dangling.is_none_or(|wanted| image.is_dangling() == wanted)
+    filter
+        .dangling
+        .is_none_or(|wanted| image.is_dangling() == wanted)
         && before.is_none_or(|bound| created < bound)
         && since.is_none_or(|bound| created > bound)
         && filter.until.is_none_or(|bound| created < bound)
@@ -88,7 +112,9 @@ pub(super) fn has_label(image: &Image, wanted: &str) -> bool {
         Some((key, value)) => (key, Some(value)),
         None => (wanted, None),
     };
-    labels.and_then(|labels| labels.get(key)).is_some_and(|found| value.is_none_or(|value| found == value))
+    labels
+        .and_then(|labels| labels.get(key))
+        .is_some_and(|found| value.is_none_or(|value| found == value))
 }
 
 /// Leaves the names that match; false if there are patterns and no name does.
@@ -97,8 +123,17 @@ fn keep_names(image: &mut Image, patterns: &[String]) -> bool {
         return true;
     }
     let matches_any = |reference: &ketch_spec::Reference| {
-        let texts = [reference.familiar(), reference.familiar_name(), reference.to_string(), reference.name()];
-        patterns.iter().any(|pattern| texts.iter().any(|text| glob(pattern.as_bytes(), text.as_bytes())))
+        let texts = [
+            reference.familiar(),
+            reference.familiar_name(),
+            reference.to_string(),
+            reference.name(),
+        ];
+        patterns.iter().any(|pattern| {
+            texts
+                .iter()
+                .any(|text| glob(pattern.as_bytes(), text.as_bytes()))
+        })
     };
     image.references.retain(matches_any);
     image.repo_digests.retain(matches_any);
@@ -108,13 +143,20 @@ fn keep_names(image: &mut Image, patterns: &[String]) -> bool {
 /// Go's path.Match: `*` and `?` do not cross a slash, `[a-z]` and `[^a-z]` are classes, `\` takes the next literally.
 /// A pattern that is malformed matches nothing.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let Some((&first, rest)) = pattern.split_first() else { return text.is_empty() };
+    let Some((&first, rest)) = pattern.split_first() else {
+        return text.is_empty();
+    };
     match first {
         b'*' => {
-            let reach = text.iter().position(|byte| *byte == b'/').unwrap_or(text.len());
+            let reach = text
+                .iter()
+                .position(|byte| *byte == b'/')
+                .unwrap_or(text.len());
             (0..=reach).any(|skip| glob(rest, &text[skip..]))
         }
-        b'?' => text.split_first().is_some_and(|(byte, after)| *byte != b'/' && glob(rest, after)),
+        b'?' => text
+            .split_first()
+            .is_some_and(|(byte, after)| *byte != b'/' && glob(rest, after)),
         b'[' => match (class(rest, text.first().copied()), text.split_first()) {
             (Some((true, rest)), Some((_, after))) => glob(rest, after),
             _ => false,
@@ -123,7 +165,9 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
             (Some((escaped, rest)), Some((byte, after))) => escaped == byte && glob(rest, after),
             _ => false,
         },
-        literal => text.split_first().is_some_and(|(byte, after)| *byte == literal && glob(rest, after)),
+        literal => text
+            .split_first()
+            .is_some_and(|(byte, after)| *byte == literal && glob(rest, after)),
     }
 }
 
@@ -138,7 +182,10 @@ fn class(mut pattern: &[u8], byte: Option<u8>) -> Option<(bool, &[u8])> {
     loop {
         let (&low, mut rest) = pattern.split_first()?;
         if low == b']' && members > 0 {
-            return Some((byte.is_some_and(|byte| byte != b'/') && found != negated, rest));
+            return Some((
+                byte.is_some_and(|byte| byte != b'/') && found != negated,
+                rest,
+            ));
         }
         let mut literal = low;
         if low == b'\\' {
@@ -178,7 +225,11 @@ mod tests {
             ("a*b*c", "aXbYc", true),
         ];
         for (pattern, text, matches) in cases {
-            assert_eq!(glob(pattern.as_bytes(), text.as_bytes()), matches, "{pattern} {text}");
+            assert_eq!(
+                glob(pattern.as_bytes(), text.as_bytes()),
+                matches,
+                "{pattern} {text}"
+            );
         }
     }
 }

@@ -41,7 +41,11 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 ///
 /// # Errors
 /// `Invalid` for what is no such archive or is damaged, naming the entry; `Unsupported` for other compressions.
-pub fn load(engine: &Engine, reader: impl Read, observer: &dyn PullObserver) -> Result<Vec<Loaded>> {
+pub fn load(
+    engine: &Engine,
+    reader: impl Read,
+    observer: &dyn PullObserver,
+) -> Result<Vec<Loaded>> {
     let lock = engine.store().lock_shared().map_err(ImageError::from)?;
     let loaded = load_locked(engine, reader, observer);
     drop(lock);
@@ -53,7 +57,11 @@ pub fn load(engine: &Engine, reader: impl Read, observer: &dyn PullObserver) -> 
     loaded
 }
 
-fn load_locked(engine: &Engine, reader: impl Read, observer: &dyn PullObserver) -> Result<Vec<Loaded>> {
+fn load_locked(
+    engine: &Engine,
+    reader: impl Read,
+    observer: &dyn PullObserver,
+) -> Result<Vec<Loaded>> {
     let source = BufReader::with_capacity(1 << 17, reader);
     let decoder = Decoder::detect(source).map_err(ImageError::from)?;
     let contents = read_archive(engine, decoder, observer)?;
@@ -63,8 +71,10 @@ fn load_locked(engine: &Engine, reader: impl Read, observer: &dyn PullObserver) 
     if contents.documents.contains_key("manifest.json") {
         return load_docker(engine, &contents);
     }
-    Err(invalid("unrecognized image format: the archive has neither manifest.json nor index.json")
-        .hint("for the archive of a root file system (docker export), use import"))
+    Err(
+        invalid("unrecognized image format: the archive has neither manifest.json nor index.json")
+            .hint("for the archive of a root file system (docker export), use import"),
+    )
 }
 
 /// What an archive held.
@@ -80,7 +90,11 @@ struct Contents {
     links: BTreeMap<String, String>,
 }
 
-fn read_archive(engine: &Engine, source: impl Read, observer: &dyn PullObserver) -> Result<Contents> {
+fn read_archive(
+    engine: &Engine,
+    source: impl Read,
+    observer: &dyn PullObserver,
+) -> Result<Contents> {
     let mut reader = Reader::new(BufReader::with_capacity(1 << 18, source));
     let mut contents = Contents::default();
     let mut files = 0;
@@ -88,13 +102,18 @@ fn read_archive(engine: &Engine, source: impl Read, observer: &dyn PullObserver)
     while let Some(entry) = reader.next_entry().map_err(store_error)? {
         files += 1;
         if files > MAX_FILES {
-            return Err(invalid(format!("the archive has more than {MAX_FILES} entries")));
+            return Err(invalid(format!(
+                "the archive has more than {MAX_FILES} entries"
+            )));
         }
         let path = clean(&entry.path);
         match entry.kind {
             Kind::File => {}
             Kind::Symlink => {
-                contents.links.insert(path.clone(), join(parent(&path), &String::from_utf8_lossy(&entry.link)));
+                contents.links.insert(
+                    path.clone(),
+                    join(parent(&path), &String::from_utf8_lossy(&entry.link)),
+                );
                 continue;
             }
             Kind::HardLink => {
@@ -104,18 +123,26 @@ fn read_archive(engine: &Engine, source: impl Read, observer: &dyn PullObserver)
             _ => continue,
         }
         if let Some(hex) = path.strip_prefix("blobs/sha256/") {
-            let digest: Digest =
-                format!("sha256:{hex}").parse().map_err(|_| invalid(format!("archive entry {path:?} is not named by a digest")))?;
+            let digest: Digest = format!("sha256:{hex}")
+                .parse()
+                .map_err(|_| invalid(format!("archive entry {path:?} is not named by a digest")))?;
             take_blob(engine, &digest, reader.data(), observer, &mut contents)?;
         } else if path.ends_with("layer.tar") || path.ends_with(".tar") {
-            let imported = engine.store().import_layer(reader.data()).map_err(ImageError::from)?;
-            observer.event(PullEvent::Done { digest: imported.descriptor.digest.clone() });
+            let imported = engine
+                .store()
+                .import_layer(reader.data())
+                .map_err(ImageError::from)?;
+            observer.event(PullEvent::Done {
+                digest: imported.descriptor.digest.clone(),
+            });
             contents.layers.insert(path, imported);
         } else if path.ends_with(".json") || path == "oci-layout" {
             let bytes = read_document(&path, reader.data())?;
             kept += bytes.len();
             if kept > MAX_DOCUMENTS_BYTES {
-                return Err(invalid(format!("the archive's documents are larger than {MAX_DOCUMENTS_BYTES} bytes")));
+                return Err(invalid(format!(
+                    "the archive's documents are larger than {MAX_DOCUMENTS_BYTES} bytes"
+                )));
             }
             contents.documents.insert(path, bytes);
         }
@@ -133,11 +160,16 @@ fn take_blob(
     contents: &mut Contents,
 ) -> Result<()> {
     if engine.store().has(digest) {
-        observer.event(PullEvent::Exists { digest: digest.clone() });
+        observer.event(PullEvent::Exists {
+            digest: digest.clone(),
+        });
         return Ok(());
     }
     let mut first = [0u8; 1];
-    let count = data.read(&mut first).map_err(|source| ImageError::Stream { verb: "read", source })?;
+    let count = data.read(&mut first).map_err(|source| ImageError::Stream {
+        verb: "read",
+        source,
+    })?;
     let rest = (&first[..count]).chain(data);
     if first[..count] == *b"{" {
         let bytes = read_document(digest.as_str(), rest)?;
@@ -148,11 +180,20 @@ fn take_blob(
         engine.store().put("", &bytes).map_err(ImageError::from)?;
         return Ok(());
     }
-    let imported = engine.store().import_layer(rest).map_err(ImageError::from)?;
+    let imported = engine
+        .store()
+        .import_layer(rest)
+        .map_err(ImageError::from)?;
     if imported.descriptor.digest != *digest {
-        return Err(mismatch(digest, &imported.descriptor.digest, imported.descriptor.size));
+        return Err(mismatch(
+            digest,
+            &imported.descriptor.digest,
+            imported.descriptor.size,
+        ));
     }
-    observer.event(PullEvent::Done { digest: digest.clone() });
+    observer.event(PullEvent::Done {
+        digest: digest.clone(),
+    });
     contents.blobs.insert(digest.clone(), imported);
     Ok(())
 }
@@ -164,15 +205,29 @@ fn mismatch(expected: &Digest, actual: &Digest, bytes: u64) -> Error {
         actual: actual.clone(),
         actual_bytes: bytes,
     };
-    Error::caused(ErrorKind::Invalid, format!("archive entry \"blobs/sha256/{}\" is damaged", expected.hex()), &error)
+    Error::caused(
+        ErrorKind::Invalid,
+        format!(
+            "archive entry \"blobs/sha256/{}\" is damaged",
+            expected.hex()
+        ),
+        &error,
+    )
 }
 
 fn read_document(what: &str, data: impl Read) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut limited = data.take(MAX_DOCUMENT_BYTES + 1);
-    limited.read_to_end(&mut bytes).map_err(|source| ImageError::Stream { verb: "read", source })?;
+    limited
+        .read_to_end(&mut bytes)
+        .map_err(|source| ImageError::Stream {
+            verb: "read",
+            source,
+        })?;
     if bytes.len() as u64 > MAX_DOCUMENT_BYTES {
-        return Err(invalid(format!("archive entry {what:?} is larger than {MAX_DOCUMENT_BYTES} bytes")));
+        return Err(invalid(format!(
+            "archive entry {what:?} is larger than {MAX_DOCUMENT_BYTES} bytes"
+        )));
     }
     Ok(bytes)
 }
@@ -194,23 +249,44 @@ fn load_layout(engine: &Engine, contents: &Contents) -> Result<Vec<Loaded>> {
     let names = docker_names(contents)?;
     let mut loaded: Vec<Loaded> = Vec::new();
     for descriptor in &index.manifests {
-        let target = Descriptor { annotations: BTreeMap::new(), ..descriptor.clone() };
+        let target = Descriptor {
+            annotations: BTreeMap::new(),
+            ..descriptor.clone()
+        };
         let mut manifests = Vec::new();
         list_manifests(engine, &target, &mut manifests, 0)?;
         if manifests.is_empty() {
-            return Err(invalid(format!("image {} is not in the archive", target.digest)));
+            return Err(invalid(format!(
+                "image {} is not in the archive",
+                target.digest
+            )));
         }
         for (manifest, _) in &manifests {
             require_layers(engine, manifest, contents)?;
         }
-        let platforms: Vec<Platform> = manifests.iter().map(|(_, platform)| platform.clone()).collect();
+        let platforms: Vec<Platform> = manifests
+            .iter()
+            .map(|(_, platform)| platform.clone())
+            .collect();
         let shown = Platform::host().choose(&platforms).unwrap_or(0);
-        let document: Manifest = engine.store().document(&manifests[shown].0.digest).map_err(ImageError::from)?;
+        let document: Manifest = engine
+            .store()
+            .document(&manifests[shown].0.digest)
+            .map_err(ImageError::from)?;
         let mut references: Vec<Reference> = name_of(descriptor).into_iter().collect();
         if references.is_empty() {
-            references = names.get(&document.config.digest).cloned().unwrap_or_default();
+            references = names
+                .get(&document.config.digest)
+                .cloned()
+                .unwrap_or_default();
         }
-        record(engine, document.config.digest, &target, references, &mut loaded)?;
+        record(
+            engine,
+            document.config.digest,
+            &target,
+            references,
+            &mut loaded,
+        )?;
     }
     Ok(loaded)
 }
@@ -219,12 +295,20 @@ fn load_layout(engine: &Engine, contents: &Contents) -> Result<Vec<Loaded>> {
 fn require_layers(engine: &Engine, manifest: &Descriptor, contents: &Contents) -> Result<()> {
     let store = engine.store();
     let document: Manifest = store.document(&manifest.digest).map_err(ImageError::from)?;
-    let config: ImageConfig = store.document(&document.config.digest).map_err(ImageError::from)?;
+    let config: ImageConfig = store
+        .document(&document.config.digest)
+        .map_err(ImageError::from)?;
     let diff_ids = &config.rootfs.diff_ids;
     if diff_ids.len() != document.layers.len() {
         let (blobs, diff_ids) = (document.layers.len(), diff_ids.len());
         let manifest = manifest.digest.clone();
-        return Err(ImageError::LayerCount { manifest, blobs, config: document.config.digest, diff_ids }.into());
+        return Err(ImageError::LayerCount {
+            manifest,
+            blobs,
+            config: document.config.digest,
+            diff_ids,
+        }
+        .into());
     }
     for (blob, diff_id) in document.layers.iter().zip(diff_ids) {
         match contents.blobs.get(&blob.digest) {
@@ -233,7 +317,12 @@ fn require_layers(engine: &Engine, manifest: &Descriptor, contents: &Contents) -
                 // Unpacks it if only the blob is here.
                 store.begin_layer(blob, diff_id).map_err(ImageError::from)?;
             }
-            None => return Err(invalid(format!("layer {} is not in the archive", blob.digest))),
+            None => {
+                return Err(invalid(format!(
+                    "layer {} is not in the archive",
+                    blob.digest
+                )));
+            }
         }
     }
     Ok(())
@@ -243,17 +332,29 @@ fn check_layer(imported: &Imported, diff_id: &Digest, name: &str) -> Result<()> 
     match &imported.layer {
         Ok(record) if record.diff_id == *diff_id => Ok(()),
         Ok(record) => {
-            let error =
-                ketch_store::Error::DiffMismatch { expected: diff_id.clone(), actual: record.diff_id.clone() };
-            Err(Error::caused(ErrorKind::Invalid, format!("layer {name} is damaged"), &error))
+            let error = ketch_store::Error::DiffMismatch {
+                expected: diff_id.clone(),
+                actual: record.diff_id.clone(),
+            };
+            Err(Error::caused(
+                ErrorKind::Invalid,
+                format!("layer {name} is damaged"),
+                &error,
+            ))
         }
-        Err(error) => Err(Error::caused(super::store_kind(error), format!("cannot unpack layer {name}"), error)),
+        Err(error) => Err(Error::caused(
+            super::store_kind(error),
+            format!("cannot unpack layer {name}"),
+            error,
+        )),
     }
 }
 
 /// `RepoTags` by image id, for layouts whose `index.json` has no names.
 fn docker_names(contents: &Contents) -> Result<BTreeMap<Digest, Vec<Reference>>> {
-    let Some(bytes) = contents.documents.get("manifest.json") else { return Ok(BTreeMap::new()) };
+    let Some(bytes) = contents.documents.get("manifest.json") else {
+        return Ok(BTreeMap::new());
+    };
     let entries: Vec<DockerEntry> = parse("manifest.json", bytes)?;
     let mut names = BTreeMap::new();
     for entry in entries {
@@ -268,8 +369,14 @@ fn docker_names(contents: &Contents) -> Result<BTreeMap<Digest, Vec<Reference>>>
 /// A name in an index: the full one, or the short one if it is more than a tag.
 fn name_of(descriptor: &Descriptor) -> Option<Reference> {
     let full = descriptor.annotations.get(NAME);
-    let short = descriptor.annotations.get(REF_NAME).filter(|text| text.contains(['/', ':']));
-    full.or(short)?.parse::<Reference>().ok().filter(|name| name.digest.is_none())
+    let short = descriptor
+        .annotations
+        .get(REF_NAME)
+        .filter(|text| text.contains(['/', ':']));
+    full.or(short)?
+        .parse::<Reference>()
+        .ok()
+        .filter(|name| name.digest.is_none())
 }
 
 /// By `manifest.json`, for archives that have no manifests: one is made.
@@ -277,7 +384,9 @@ fn load_docker(engine: &Engine, contents: &Contents) -> Result<Vec<Loaded>> {
     let entries: Vec<DockerEntry> = parse("manifest.json", &contents.documents["manifest.json"])?;
     let mut loaded = Vec::new();
     for entry in &entries {
-        let path = follow(contents, &entry.config, |path| contents.documents.contains_key(path))?;
+        let path = follow(contents, &entry.config, |path| {
+            contents.documents.contains_key(path)
+        })?;
         let bytes = &contents.documents[&path];
         let config: ImageConfig = parse(&path, bytes)?;
         let wanted = entry.layers.as_deref().unwrap_or_default();
@@ -296,7 +405,10 @@ fn load_docker(engine: &Engine, contents: &Contents) -> Result<Vec<Loaded>> {
             check_layer(imported, diff_id, &path)?;
             layers.push(imported.descriptor.clone());
         }
-        let config = engine.store().put(media_type::CONFIG, bytes).map_err(ImageError::from)?;
+        let config = engine
+            .store()
+            .put(media_type::CONFIG, bytes)
+            .map_err(ImageError::from)?;
         let manifest = Manifest {
             schema_version: 2,
             media_type: Some(media_type::MANIFEST.to_owned()),
@@ -305,8 +417,17 @@ fn load_docker(engine: &Engine, contents: &Contents) -> Result<Vec<Loaded>> {
             other: Default::default(),
         };
         let bytes = to_json("a manifest", &manifest)?;
-        let target = engine.store().put(media_type::MANIFEST, &bytes).map_err(ImageError::from)?;
-        record(engine, config.digest, &target, references(entry)?, &mut loaded)?;
+        let target = engine
+            .store()
+            .put(media_type::MANIFEST, &bytes)
+            .map_err(ImageError::from)?;
+        record(
+            engine,
+            config.digest,
+            &target,
+            references(entry)?,
+            &mut loaded,
+        )?;
     }
     Ok(loaded)
 }
@@ -323,12 +444,19 @@ fn follow(contents: &Contents, name: &str, exists: impl Fn(&str) -> bool) -> Res
             None => break,
         }
     }
-    Err(invalid(format!("manifest.json names {name:?}, which is not in the archive")))
+    Err(invalid(format!(
+        "manifest.json names {name:?}, which is not in the archive"
+    )))
 }
 
 fn references(entry: &DockerEntry) -> Result<Vec<Reference>> {
     let texts = entry.repo_tags.iter().flatten();
-    texts.map(|text| text.parse().map_err(|e| Error::caused(ErrorKind::Invalid, format!("bad name {text:?}"), &e))).collect()
+    texts
+        .map(|text| {
+            text.parse()
+                .map_err(|e| Error::caused(ErrorKind::Invalid, format!("bad name {text:?}"), &e))
+        })
+        .collect()
 }
 
 /// Commit point of each image: its record.
@@ -344,7 +472,9 @@ fn record(
         store.keep_untagged(target).map_err(ImageError::from)?;
     }
     for reference in &references {
-        store.set_tag(reference, target, false).map_err(ImageError::from)?;
+        store
+            .set_tag(reference, target, false)
+            .map_err(ImageError::from)?;
     }
     event::publish(engine, &event::Event::now("image", "load", id.to_string()))?;
     match loaded.iter_mut().find(|other| other.id == id) {
@@ -355,7 +485,8 @@ fn record(
 }
 
 fn parse<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|error| Error::caused(ErrorKind::Invalid, format!("bad {what}"), &error))
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::caused(ErrorKind::Invalid, format!("bad {what}"), &error))
 }
 
 fn store_error(error: ketch_store::tar::TarError) -> Error {
@@ -376,7 +507,10 @@ fn parent(path: &str) -> &str {
 }
 
 fn join(directory: &str, path: &str) -> String {
-    let mut parts: Vec<&str> = directory.split('/').filter(|part| !part.is_empty()).collect();
+    let mut parts: Vec<&str> = directory
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .collect();
     for part in path.split('/') {
         match part {
             "" | "." => {}

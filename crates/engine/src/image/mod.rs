@@ -73,7 +73,10 @@ pub struct Image {
 impl Image {
     /// When it was made, if its config says.
     pub fn created(&self) -> Option<Timestamp> {
-        self.config.created.as_deref().and_then(|text| text.parse().ok())
+        self.config
+            .created
+            .as_deref()
+            .and_then(|text| text.parse().ok())
     }
 
     /// Whether it has no name with a tag.
@@ -149,9 +152,9 @@ pub(crate) fn store_kind(error: &store::Error) -> ErrorKind {
         | store::Error::Tar(_)
         | store::Error::TooLarge { .. }
         | store::Error::Json { .. } => ErrorKind::Invalid,
-        store::Error::LayerMediaType { .. } | store::Error::Version { .. } | store::Error::Unsuitable { .. } => {
-            ErrorKind::Unsupported
-        }
+        store::Error::LayerMediaType { .. }
+        | store::Error::Version { .. }
+        | store::Error::Unsuitable { .. } => ErrorKind::Unsupported,
         store::Error::Source { .. } => ErrorKind::Unavailable,
         _ => ErrorKind::Internal,
     }

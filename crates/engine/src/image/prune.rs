@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use super::list::has_label;
-use super::{RemovedImage, collect, read_all, remove};
+use super::remove::remove_records;
+use super::{RemovedImage, collect, read_all};
 use crate::{Engine, ErrorKind, Result, container};
 
 /// Which unused images to remove.
@@ -36,25 +37,35 @@ pub fn prune(engine: &Engine, options: &PruneOptions) -> Result<Pruned> {
     let mut pruned = Pruned::default();
     let containers = container::list(engine)?;
     for image in read_all(engine)? {
-        let is_used = containers.iter().any(|container| container.config.image.id.as_ref() == Some(&image.id));
+        let is_used = containers
+            .iter()
+            .any(|container| container.config.image.id.as_ref() == Some(&image.id));
         let created = image.created().unwrap_or(Timestamp::UNIX_EPOCH);
         let wanted = (options.all || image.is_dangling())
             && options.until.is_none_or(|until| created < until)
             && options.labels.iter().all(|label| has_label(&image, label))
-            && !options.without_labels.iter().any(|label| has_label(&image, label));
+            && !options
+                .without_labels
+                .iter()
+                .any(|label| has_label(&image, label));
         if is_used || !wanted {
             continue;
         }
         // Forced, because by id it would otherwise stop at an image with several names; a container that came
         // meanwhile runs, or its layers are kept by its own record.
-        match remove(engine, image.id.as_str(), true, true) {
-            Ok(lines) => pruned.removed.extend(lines),
+        match remove_records(engine, image.id.as_str(), true) {
+            Ok((lines, _)) => pruned.removed.extend(lines),
             Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {}
             Err(error) => return Err(error),
         }
     }
     let freed = collect(engine)?;
     pruned.freed_bytes = freed.bytes;
-    pruned.removed.extend(freed.layers.into_iter().map(|diff_id| RemovedImage::Deleted(diff_id.to_string())));
+    pruned.removed.extend(
+        freed
+            .layers
+            .into_iter()
+            .map(|diff_id| RemovedImage::Deleted(diff_id.to_string())),
+    );
     Ok(pruned)
 }

@@ -49,7 +49,7 @@ pub fn pull(
     });
     let client = client(engine, &reference)?;
     // Held from the first look at what is here until the record that keeps it.
-    let _lock = engine.store().lock_shared().map_err(ImageError::from)?;
+    let lock = engine.store().lock_shared().map_err(ImageError::from)?;
     let pull = Pull {
         engine,
         client,
@@ -76,6 +76,9 @@ pub fn pull(
             .with("name", pull.reference.familiar_name()),
     );
     let Pull { reference, .. } = pull;
+    drop(lock);
+    // What a removal left to us can wait for another, the pull is done.
+    let _ = super::collect_if_pending(engine);
     observer.event(PullEvent::Finished {
         reference: reference.clone(),
         digest: target.digest.clone(),

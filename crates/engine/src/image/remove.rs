@@ -18,39 +18,65 @@ pub enum RemovedImage {
 }
 
 /// Removes a name, and with its last name the image; or, given an id, the image with its names. Layers that containers
-/// use stay until those are removed. `no_prune` leaves blobs and layers for a later collection.
+/// use stay until those are removed. There are no untagged parents of images here, so nothing is done about them whatever
+/// `no_prune` (Docker's `--no-prune`: keep them) says.
 ///
 /// # Errors
 /// `NotFound` ("No such image: x"), `Conflict` if a container uses the image (`force` overrides a stopped one) or, for
 /// an id, if it has names in several repositories (`force` overrides).
-pub fn remove(engine: &Engine, wanted: &str, force: bool, no_prune: bool) -> Result<Vec<RemovedImage>> {
+pub fn remove(
+    engine: &Engine,
+    wanted: &str,
+    force: bool,
+    no_prune: bool,
+) -> Result<Vec<RemovedImage>> {
+    let _ = no_prune;
+    let (mut removed, gone) = remove_records(engine, wanted, force)?;
+    let Some(image) = gone else {
+        return Ok(removed);
+    };
+    let freed = collect(engine)?;
+    let chains = chain_ids(&image.layers);
+    let layers = image
+        .layers
+        .iter()
+        .zip(&chains)
+        .rev()
+        .filter(|(diff_id, _)| freed.layers.contains(diff_id));
+    removed.extend(layers.map(|(_, chain)| RemovedImage::Deleted(chain.to_string())));
+    Ok(removed)
+}
+
+/// As [`remove`], without freeing anything yet; returns the image if it is gone.
+pub(super) fn remove_records(
+    engine: &Engine,
+    wanted: &str,
+    force: bool,
+) -> Result<(Vec<RemovedImage>, Option<Image>)> {
     let mut removed = Vec::new();
     let image = resolve_merged(engine, wanted)?;
     let containers = containers_of(engine, &image.id)?;
-    let by_id = is_id_prefix(&image.id, wanted);
-    if by_id {
+    if is_id_prefix(&image.id, wanted) {
         check_by_id(&image, &containers, force)?;
     } else {
-        if !force && is_single(&image) && let Some(container) = containers.first() {
+        if !force
+            && is_single(&image)
+            && let Some(container) = containers.first()
+        {
             return Err(reference_in_use(wanted, container, &image.id));
         }
         let reference = named(wanted)?;
         untag_one(engine, &image, &reference, &mut removed)?;
         let left = resolve_merged(engine, image.id.as_str()).ok();
-        let has_names = left.is_some_and(|image| !image.references.is_empty() || !image.repo_digests.is_empty());
+        let has_names = left
+            .is_some_and(|image| !image.references.is_empty() || !image.repo_digests.is_empty());
         // A forced removal of the last name of an image in use by a running container ends here, untagged.
         if has_names || containers.iter().any(is_running) {
-            return Ok(removed);
+            return Ok((removed, None));
         }
     }
     delete(engine, &image, &mut removed)?;
-    if !no_prune {
-        let freed = collect(engine)?;
-        let chains = chain_ids(&image.layers);
-        let gone = image.layers.iter().zip(&chains).rev().filter(|(diff_id, _)| freed.layers.contains(diff_id));
-        removed.extend(gone.map(|(_, chain)| RemovedImage::Deleted(chain.to_string())));
-    }
-    Ok(removed)
+    Ok((removed, Some(image)))
 }
 
 /// Whether `wanted` names the image by its id: the rule that decides between "this name" and "this image".
@@ -66,7 +92,12 @@ fn named(wanted: &str) -> Result<Reference> {
 /// At most one tag, and everything in one repository.
 fn is_single(image: &Image) -> bool {
     let repository = |reference: &Reference| (reference.host.clone(), reference.repository.clone());
-    let mut repositories: Vec<_> = image.references.iter().chain(&image.repo_digests).map(repository).collect();
+    let mut repositories: Vec<_> = image
+        .references
+        .iter()
+        .chain(&image.repo_digests)
+        .map(repository)
+        .collect();
     repositories.sort();
     repositories.dedup();
     image.references.len() <= 1 && repositories.len() <= 1
@@ -74,18 +105,28 @@ fn is_single(image: &Image) -> bool {
 
 fn check_by_id(image: &Image, containers: &[Container], force: bool) -> Result<()> {
     if let Some(container) = containers.iter().find(|container| is_running(container)) {
-        let reason = format!("image is being used by running container {}", container.config.id.short());
+        let reason = format!(
+            "image is being used by running container {}",
+            container.config.id.short()
+        );
         return Err(conflict(&image.id, "cannot be forced", &reason));
     }
     if force {
         return Ok(());
     }
     if !is_single(image) {
-        return Err(conflict(&image.id, "must be forced", "image is referenced in multiple repositories"));
+        return Err(conflict(
+            &image.id,
+            "must be forced",
+            "image is referenced in multiple repositories",
+        ));
     }
     match containers.first() {
         Some(container) => {
-            let reason = format!("image is being used by stopped container {}", container.config.id.short());
+            let reason = format!(
+                "image is being used by stopped container {}",
+                container.config.id.short()
+            );
             Err(conflict(&image.id, "must be forced", &reason))
         }
         None => Ok(()),
@@ -93,7 +134,13 @@ fn check_by_id(image: &Image, containers: &[Container], force: bool) -> Result<(
 }
 
 fn conflict(id: &Digest, force: &str, reason: &str) -> Error {
-    Error::new(ErrorKind::Conflict, format!("conflict: unable to delete {} ({force}) - {reason}", id.short()))
+    Error::new(
+        ErrorKind::Conflict,
+        format!(
+            "conflict: unable to delete {} ({force}) - {reason}",
+            id.short()
+        ),
+    )
 }
 
 fn reference_in_use(wanted: &str, container: &Container, id: &Digest) -> Error {
@@ -108,26 +155,50 @@ fn reference_in_use(wanted: &str, container: &Container, id: &Digest) -> Error {
 }
 
 /// Takes one name away, and the repository's digest with its last tag.
-fn untag_one(engine: &Engine, image: &Image, wanted: &Reference, removed: &mut Vec<RemovedImage>) -> Result<()> {
-    let same_repository = |other: &Reference| other.host == wanted.host && other.repository == wanted.repository;
+fn untag_one(
+    engine: &Engine,
+    image: &Image,
+    wanted: &Reference,
+    removed: &mut Vec<RemovedImage>,
+) -> Result<()> {
+    let same_repository =
+        |other: &Reference| other.host == wanted.host && other.repository == wanted.repository;
     let records = records_of(engine, &image.id)?;
     for record in &records {
-        let Some(reference) = &record.reference else { continue };
+        let Some(reference) = &record.reference else {
+            continue;
+        };
         let is_wanted = match &wanted.digest {
             None => reference == wanted,
             Some(digest) => same_repository(reference) && record.target.digest == *digest,
         };
-        if is_wanted && engine.store().remove_tag(reference, true).map_err(ImageError::from)? {
+        if is_wanted
+            && engine
+                .store()
+                .remove_tag(reference, true)
+                .map_err(ImageError::from)?
+        {
             tell_untagged(engine, image, reference.familiar(), removed)?;
         }
     }
     let left = records_of(engine, &image.id)?;
     let has_tag = |r: &Reference| same_repository(r) && r.tag.is_some() && r.digest.is_none();
-    if left.iter().filter_map(|record| record.reference.as_ref()).any(has_tag) {
+    if left
+        .iter()
+        .filter_map(|record| record.reference.as_ref())
+        .any(has_tag)
+    {
         return Ok(());
     }
-    for reference in left.into_iter().filter_map(|record| record.reference).filter(|r| same_repository(r)) {
-        engine.store().remove_tag(&reference, true).map_err(ImageError::from)?;
+    for reference in left
+        .into_iter()
+        .filter_map(|record| record.reference)
+        .filter(|r| same_repository(r))
+    {
+        engine
+            .store()
+            .remove_tag(&reference, true)
+            .map_err(ImageError::from)?;
     }
     for by_digest in image.repo_digests.iter().filter(|r| same_repository(r)) {
         if wanted.digest.is_none() {
@@ -142,20 +213,34 @@ fn delete(engine: &Engine, image: &Image, removed: &mut Vec<RemovedImage>) -> Re
     let records = records_of(engine, &image.id)?;
     let named = records.iter().any(|record| record.reference.is_some());
     for record in &records {
-        engine.store().remove_records(&record.target.digest).map_err(ImageError::from)?;
+        engine
+            .store()
+            .remove_records(&record.target.digest)
+            .map_err(ImageError::from)?;
     }
     if named {
         for reference in image.references.iter().chain(&image.repo_digests) {
             tell_untagged(engine, image, reference.familiar(), removed)?;
         }
     }
-    event::publish(engine, &event::Event::now("image", "delete", image.id.to_string()))?;
+    event::publish(
+        engine,
+        &event::Event::now("image", "delete", image.id.to_string()),
+    )?;
     removed.push(RemovedImage::Deleted(image.id.to_string()));
     Ok(())
 }
 
-fn tell_untagged(engine: &Engine, image: &Image, name: String, removed: &mut Vec<RemovedImage>) -> Result<()> {
-    event::publish(engine, &event::Event::now("image", "untag", image.id.to_string()).with("name", name.clone()))?;
+fn tell_untagged(
+    engine: &Engine,
+    image: &Image,
+    name: String,
+    removed: &mut Vec<RemovedImage>,
+) -> Result<()> {
+    event::publish(
+        engine,
+        &event::Event::now("image", "untag", image.id.to_string()).with("name", name.clone()),
+    )?;
     removed.push(RemovedImage::Untagged(name));
     Ok(())
 }

@@ -34,7 +34,9 @@ pub fn resolve_for(engine: &Engine, wanted: &str, platform: Option<&Platform>) -
             let platform = platform.cloned().unwrap_or_else(Platform::host);
             return Err(Error::new(
                 ErrorKind::NotFound,
-                format!("image with reference {wanted} was found but does not provide the specified platform ({platform})"),
+                format!(
+                    "image with reference {wanted} was found but does not provide the specified platform ({platform})"
+                ),
             ));
         }
     };
@@ -45,7 +47,10 @@ pub fn resolve_for(engine: &Engine, wanted: &str, platform: Option<&Platform>) -
 /// loaded as a manifest, say. Reads every image's documents.
 pub(super) fn resolve_merged(engine: &Engine, wanted: &str) -> Result<Image> {
     let image = resolve(engine, wanted)?;
-    Ok(read_all(engine)?.into_iter().find(|other| other.id == image.id).unwrap_or(image))
+    Ok(read_all(engine)?
+        .into_iter()
+        .find(|other| other.id == image.id)
+        .unwrap_or(image))
 }
 
 /// The records of all targets whose image has this id.
@@ -56,7 +61,10 @@ pub(super) fn records_of(engine: &Engine, id: &Digest) -> Result<Vec<ImageRecord
         let document: Manifest = engine.store().document(&manifest.digest).ok()?;
         Some(document.config.digest == *id)
     };
-    Ok(records.into_iter().filter(|record| is_of(record) == Some(true)).collect())
+    Ok(records
+        .into_iter()
+        .filter(|record| is_of(record) == Some(true))
+        .collect())
 }
 
 /// Every image that is here, each once, in the order of their records. Images whose documents cannot be read are left
@@ -68,14 +76,21 @@ pub fn read_all(engine: &Engine) -> Result<Vec<Image>> {
     let records = engine.store().images().map_err(ImageError::from)?;
     let mut targets: Vec<&Descriptor> = Vec::new();
     for record in &records {
-        if !targets.iter().any(|target| target.digest == record.target.digest) {
+        if !targets
+            .iter()
+            .any(|target| target.digest == record.target.digest)
+        {
             targets.push(&record.target);
         }
     }
     let mut images: Vec<Image> = Vec::new();
     for target in targets {
-        let Ok(Some(manifest)) = choose_manifest(engine, target, None) else { continue };
-        let Ok(image) = assemble(engine, target, &manifest, &records) else { continue };
+        let Ok(Some(manifest)) = choose_manifest(engine, target, None) else {
+            continue;
+        };
+        let Ok(image) = assemble(engine, target, &manifest, &records) else {
+            continue;
+        };
         // Two targets can hold the same image: once by its manifest, once in an index.
         match images.iter_mut().find(|other| other.id == image.id) {
             Some(same) => merge(same, image),
@@ -103,8 +118,11 @@ fn find_target(engine: &Engine, wanted: &str, records: &[ImageRecord]) -> Result
         return Ok(target);
     }
     let digits = wanted.strip_prefix("sha256:").unwrap_or(wanted);
-    let could_be_id = !digits.is_empty() && digits.len() <= 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
-    if could_be_id && let Some(target) = by_id(engine, &digits.to_ascii_lowercase(), wanted, records)? {
+    let could_be_id =
+        !digits.is_empty() && digits.len() <= 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    if could_be_id
+        && let Some(target) = by_id(engine, &digits.to_ascii_lowercase(), wanted, records)?
+    {
         return Ok(target);
     }
     match reference {
@@ -118,32 +136,49 @@ fn find_target(engine: &Engine, wanted: &str, records: &[ImageRecord]) -> Result
 /// A digest, where there is one, decides; a tag beside it is only a note.
 fn by_reference(reference: &Reference, records: &[ImageRecord]) -> Option<Descriptor> {
     let found = match &reference.digest {
-        None => records.iter().find(|record| record.reference.as_ref() == Some(reference)),
+        None => records
+            .iter()
+            .find(|record| record.reference.as_ref() == Some(reference)),
         Some(digest) => records.iter().find(|record| {
             record.target.digest == *digest
-                && record.reference.as_ref().is_some_and(|r| r.host == reference.host && r.repository == reference.repository)
+                && record.reference.as_ref().is_some_and(|r| {
+                    r.host == reference.host && r.repository == reference.repository
+                })
         }),
     };
     found.map(|record| record.target.clone())
 }
 
 /// By the id or its beginning, or by the digest of the manifest or index itself.
-fn by_id(engine: &Engine, digits: &str, wanted: &str, records: &[ImageRecord]) -> Result<Option<Descriptor>> {
+fn by_id(
+    engine: &Engine,
+    digits: &str,
+    wanted: &str,
+    records: &[ImageRecord],
+) -> Result<Option<Descriptor>> {
     let mut found: BTreeMap<Digest, Descriptor> = BTreeMap::new();
     for record in records {
         let manifest = match choose_manifest(engine, &record.target, None) {
             Ok(Some(manifest)) => manifest,
             _ => continue,
         };
-        let Ok(document) = engine.store().document::<Manifest>(&manifest.digest) else { continue };
+        let Ok(document) = engine.store().document::<Manifest>(&manifest.digest) else {
+            continue;
+        };
         let id = document.config.digest;
         let digests = [&id, &record.target.digest, &manifest.digest];
-        if digests.iter().any(|digest| digest.hex().starts_with(digits)) {
+        if digests
+            .iter()
+            .any(|digest| digest.hex().starts_with(digits))
+        {
             found.entry(id).or_insert_with(|| record.target.clone());
         }
     }
     if found.len() > 1 {
-        return Err(Error::new(ErrorKind::Invalid, format!("ambiguous image id prefix: {wanted}")));
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("ambiguous image id prefix: {wanted}"),
+        ));
     }
     Ok(found.into_values().next())
 }
@@ -157,7 +192,10 @@ pub(super) fn choose_manifest(
     let mut candidates = Vec::new();
     list_manifests(engine, target, &mut candidates, 0)?;
     let host = Platform::host();
-    let platforms: Vec<Platform> = candidates.iter().map(|(_, platform)| platform.clone()).collect();
+    let platforms: Vec<Platform> = candidates
+        .iter()
+        .map(|(_, platform)| platform.clone())
+        .collect();
     let chosen = platform.unwrap_or(&host).choose(&platforms);
     let chosen = match (chosen, platform) {
         (Some(at), _) => Some(at),
@@ -191,11 +229,20 @@ pub(super) fn list_manifests(
             if !store.has(&manifest.config.digest) {
                 return Ok(());
             }
-            let config: ImageConfig = store.document(&manifest.config.digest).map_err(ImageError::from)?;
-            let platform = Platform::new(&config.os, &config.architecture, config.variant.as_deref());
+            let config: ImageConfig = store
+                .document(&manifest.config.digest)
+                .map_err(ImageError::from)?;
+            let platform =
+                Platform::new(&config.os, &config.architecture, config.variant.as_deref());
             // Attestations sit in an index under a platform of their own.
             if target.platform.as_ref().is_none_or(|p| p.os != "unknown") {
-                found.push((Descriptor { platform: None, ..target.clone() }, platform));
+                found.push((
+                    Descriptor {
+                        platform: None,
+                        ..target.clone()
+                    },
+                    platform,
+                ));
             }
         }
         _ => {}
@@ -204,10 +251,17 @@ pub(super) fn list_manifests(
 }
 
 /// Puts together what records and documents say.
-fn assemble(engine: &Engine, target: &Descriptor, manifest: &Descriptor, records: &[ImageRecord]) -> Result<Image> {
+fn assemble(
+    engine: &Engine,
+    target: &Descriptor,
+    manifest: &Descriptor,
+    records: &[ImageRecord],
+) -> Result<Image> {
     let store = engine.store();
     let document: Manifest = store.document(&manifest.digest).map_err(ImageError::from)?;
-    let config: ImageConfig = store.document(&document.config.digest).map_err(ImageError::from)?;
+    let config: ImageConfig = store
+        .document(&document.config.digest)
+        .map_err(ImageError::from)?;
     let layers = config.rootfs.diff_ids.clone();
     if layers.len() != document.layers.len() {
         return Err(ImageError::LayerCount {
@@ -234,11 +288,19 @@ fn assemble(engine: &Engine, target: &Descriptor, manifest: &Descriptor, records
         tagged: None,
         size_bytes,
     };
-    for record in records.iter().filter(|record| record.target.digest == target.digest) {
-        let Some(reference) = &record.reference else { continue };
+    for record in records
+        .iter()
+        .filter(|record| record.target.digest == target.digest)
+    {
+        let Some(reference) = &record.reference else {
+            continue;
+        };
         image.tagged = image.tagged.max(record.tagged);
         if record.remote || reference.digest.is_some() {
-            let by_digest = Reference { tag: None, ..reference.with_digest(target.digest.clone()) };
+            let by_digest = Reference {
+                tag: None,
+                ..reference.with_digest(target.digest.clone())
+            };
             if !image.repo_digests.contains(&by_digest) {
                 image.repo_digests.push(by_digest);
             }

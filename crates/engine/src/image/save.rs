@@ -52,18 +52,35 @@ pub fn save(engine: &Engine, wanted: &[String], writer: impl Write, format: Form
     let mut blobs = BTreeSet::new();
     for Chosen { image, .. } in &chosen {
         collect_blobs(engine, &image.target, &mut blobs, 0)?;
-        for needed in image.blobs.iter().map(|blob| &blob.digest).chain([&image.id, &image.manifest.digest]) {
+        for needed in image
+            .blobs
+            .iter()
+            .map(|blob| &blob.digest)
+            .chain([&image.id, &image.manifest.digest])
+        {
             if !engine.store().has(needed) {
-                return Err(ImageError::from(ketch_store::Error::MissingBlob { digest: needed.clone() }).into());
+                return Err(ImageError::from(ketch_store::Error::MissingBlob {
+                    digest: needed.clone(),
+                })
+                .into());
             }
         }
     }
-    let mut archive = Archive { writer: Writer::new(writer), directories: BTreeSet::new() };
+    let mut archive = Archive {
+        writer: Writer::new(writer),
+        directories: BTreeSet::new(),
+    };
     archive.document("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     archive.document("index.json", &to_json("index.json", &index_of(&chosen))?)?;
     if format == Format::Docker {
-        archive.document("manifest.json", &to_json("manifest.json", &manifest_of(&chosen))?)?;
-        archive.document("repositories", &to_json("repositories", &repositories_of(&chosen))?)?;
+        archive.document(
+            "manifest.json",
+            &to_json("manifest.json", &manifest_of(&chosen))?,
+        )?;
+        archive.document(
+            "repositories",
+            &to_json("repositories", &repositories_of(&chosen))?,
+        )?;
     }
     for digest in &blobs {
         let file = engine.store().open_blob(digest).map_err(ImageError::from)?;
@@ -79,8 +96,13 @@ fn choose(engine: &Engine, wanted: &[String]) -> Result<Vec<Chosen>> {
     for text in wanted {
         for (image, name) in find(engine, text)? {
             match chosen.iter_mut().find(|other| other.image.id == image.id) {
-                Some(same) => same.names.extend(name.filter(|name| !same.names.contains(name))),
-                None => chosen.push(Chosen { image, names: name.into_iter().collect() }),
+                Some(same) => same
+                    .names
+                    .extend(name.filter(|name| !same.names.contains(name))),
+                None => chosen.push(Chosen {
+                    image,
+                    names: name.into_iter().collect(),
+                }),
             }
         }
     }
@@ -95,7 +117,12 @@ fn find(engine: &Engine, text: &str) -> Result<Vec<(Image, Option<Reference>)>> 
     {
         let mut found = Vec::new();
         for image in read_all(engine)? {
-            let names: Vec<_> = image.references.iter().filter(|r| r.name() == repository.name()).cloned().collect();
+            let names: Vec<_> = image
+                .references
+                .iter()
+                .filter(|r| r.name() == repository.name())
+                .cloned()
+                .collect();
             found.extend(names.into_iter().map(|name| (image.clone(), Some(name))));
         }
         if !found.is_empty() {
@@ -103,7 +130,10 @@ fn find(engine: &Engine, text: &str) -> Result<Vec<(Image, Option<Reference>)>> 
         }
     }
     let image = resolve_merged(engine, text)?;
-    let name = text.parse::<Reference>().ok().filter(|name| image.references.contains(name));
+    let name = text
+        .parse::<Reference>()
+        .ok()
+        .filter(|name| image.references.contains(name));
     let by_id = image.id.as_str().starts_with(text) || image.id.hex().starts_with(text);
     if name.is_none() && !by_id && !text.contains('@') && !text.starts_with("sha256:") {
         return Err(no_such_image(text));
@@ -112,9 +142,15 @@ fn find(engine: &Engine, text: &str) -> Result<Vec<(Image, Option<Reference>)>> 
 }
 
 /// Everything below a target that is here.
-fn collect_blobs(engine: &Engine, target: &Descriptor, blobs: &mut BTreeSet<Digest>, depth: usize) -> Result<()> {
+fn collect_blobs(
+    engine: &Engine,
+    target: &Descriptor,
+    blobs: &mut BTreeSet<Digest>,
+    depth: usize,
+) -> Result<()> {
     let store = engine.store();
-    if depth > MAX_INDEX_DEPTH || !store.has(&target.digest) || !blobs.insert(target.digest.clone()) {
+    if depth > MAX_INDEX_DEPTH || !store.has(&target.digest) || !blobs.insert(target.digest.clone())
+    {
         return Ok(());
     }
     match target.media_type.as_str() {
@@ -127,7 +163,11 @@ fn collect_blobs(engine: &Engine, target: &Descriptor, blobs: &mut BTreeSet<Dige
         media_type::MANIFEST | media_type::DOCKER_MANIFEST => {
             let manifest: Manifest = store.document(&target.digest).map_err(ImageError::from)?;
             let below = manifest.layers.into_iter().chain([manifest.config]);
-            blobs.extend(below.map(|blob| blob.digest).filter(|digest| store.has(digest)));
+            blobs.extend(
+                below
+                    .map(|blob| blob.digest)
+                    .filter(|digest| store.has(digest)),
+            );
         }
         _ => {}
     }
@@ -138,17 +178,31 @@ fn collect_blobs(engine: &Engine, target: &Descriptor, blobs: &mut BTreeSet<Dige
 fn index_of(chosen: &[Chosen]) -> Index {
     let mut manifests = Vec::new();
     for Chosen { image, names } in chosen {
-        let target = Descriptor { annotations: BTreeMap::new(), ..image.target.clone() };
+        let target = Descriptor {
+            annotations: BTreeMap::new(),
+            ..image.target.clone()
+        };
         if names.is_empty() {
             manifests.push(target.clone());
         }
         for name in names {
             let tag = name.tag.clone().unwrap_or_default();
-            let annotations = BTreeMap::from([(NAME.to_owned(), name.to_string()), (REF_NAME.to_owned(), tag)]);
-            manifests.push(Descriptor { annotations, ..target.clone() });
+            let annotations = BTreeMap::from([
+                (NAME.to_owned(), name.to_string()),
+                (REF_NAME.to_owned(), tag),
+            ]);
+            manifests.push(Descriptor {
+                annotations,
+                ..target.clone()
+            });
         }
     }
-    Index { schema_version: 2, media_type: Some(media_type::INDEX.to_owned()), manifests, other: Default::default() }
+    Index {
+        schema_version: 2,
+        media_type: Some(media_type::INDEX.to_owned()),
+        manifests,
+        other: Default::default(),
+    }
 }
 
 fn manifest_of(chosen: &[Chosen]) -> Value {
@@ -173,10 +227,15 @@ fn manifest_of(chosen: &[Chosen]) -> Value {
 fn repositories_of(chosen: &[Chosen]) -> Value {
     let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for Chosen { image, names } in chosen {
-        let Some(top) = image.blobs.last() else { continue };
+        let Some(top) = image.blobs.last() else {
+            continue;
+        };
         for name in names {
             let tags = repositories.entry(name.familiar_name()).or_default();
-            tags.insert(name.tag.clone().unwrap_or_default(), top.digest.hex().to_owned());
+            tags.insert(
+                name.tag.clone().unwrap_or_default(),
+                top.digest.hex().to_owned(),
+            );
         }
     }
     json!(repositories)
@@ -214,7 +273,11 @@ impl<W: Write> Archive<W> {
 
 fn failed(error: TarError) -> Error {
     match error {
-        TarError::Write { source } => ImageError::Stream { verb: "write", source }.into(),
+        TarError::Write { source } => ImageError::Stream {
+            verb: "write",
+            source,
+        }
+        .into(),
         other => ImageError::Store(other.into()).into(),
     }
 }

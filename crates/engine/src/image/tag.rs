@@ -10,15 +10,29 @@ use crate::{Engine, Error, ErrorKind, Result, event};
 /// # Errors
 /// `NotFound` ("No such image: x"), `Invalid` for a name that is none or that has a digest.
 pub fn tag(engine: &Engine, source: &str, target: &str) -> Result<Reference> {
-    let reference: Reference =
-        target.parse().map_err(|error| Error::caused(ErrorKind::Invalid, format!("{target:?} is not a valid repository/tag"), &error))?;
+    let reference: Reference = target.parse().map_err(|error| {
+        Error::caused(
+            ErrorKind::Invalid,
+            format!("{target:?} is not a valid repository/tag"),
+            &error,
+        )
+    })?;
     if reference.digest.is_some() {
-        return Err(Error::new(ErrorKind::Invalid, "refusing to create a tag with a digest reference"));
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            "refusing to create a tag with a digest reference",
+        ));
     }
     let _lock = engine.store().lock_shared().map_err(ImageError::from)?;
     let image = resolve(engine, source)?;
-    let already_remote = image.repo_digests.iter().any(|r| r.host == reference.host && r.repository == reference.repository);
-    engine.store().set_tag(&reference, &image.target, already_remote).map_err(ImageError::from)?;
+    let already_remote = image
+        .repo_digests
+        .iter()
+        .any(|r| r.host == reference.host && r.repository == reference.repository);
+    engine
+        .store()
+        .set_tag(&reference, &image.target, already_remote)
+        .map_err(ImageError::from)?;
     event::publish(
         engine,
         &event::Event::now("image", "tag", image.id.to_string()).with("name", reference.familiar()),
@@ -31,7 +45,11 @@ pub fn tag(engine: &Engine, source: &str, target: &str) -> Result<Reference> {
 /// # Errors
 /// `NotFound` if there is no such name.
 pub fn untag(engine: &Engine, reference: &Reference) -> Result<()> {
-    if engine.store().remove_tag(reference, true).map_err(ImageError::from)? {
+    if engine
+        .store()
+        .remove_tag(reference, true)
+        .map_err(ImageError::from)?
+    {
         return Ok(());
     }
     Err(super::no_such_image(&reference.familiar()))

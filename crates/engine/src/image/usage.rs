@@ -14,5 +14,8 @@ pub(super) fn containers_of(engine: &Engine, id: &Digest) -> Result<Vec<Containe
 
 /// Whether the container has processes, in Docker's sense: a paused or restarting one counts.
 pub(super) fn is_running(container: &Container) -> bool {
-    matches!(container.state.status, Status::Running | Status::Paused | Status::Restarting)
+    matches!(
+        container.state.status,
+        Status::Running | Status::Paused | Status::Restarting
+    )
 }

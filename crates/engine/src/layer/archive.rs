@@ -28,14 +28,22 @@ impl ArchiveRoot {
     pub fn unpack(engine: &Engine, source: impl Read) -> Result<Self> {
         let draft = engine.store().draft().map_err(LayerError::from)?;
         let path = draft.path().join("root");
-        std::fs::create_dir(&path)
-            .map_err(|source| LayerError::Io { call: "mkdir", path: path.clone(), source })?;
+        std::fs::create_dir(&path).map_err(|source| LayerError::Io {
+            call: "mkdir",
+            path: path.clone(),
+            source,
+        })?;
         let open = || ketch_sys::fs::open_directory(&path).map_err(LayerError::from);
         let directory = open()?;
         let decoder = Decoder::detect(BufReader::new(source)).map_err(LayerError::from)?;
         let mut reader = Reader::new(BufReader::with_capacity(128 << 10, decoder));
-        Extractor::new(open()?).run(&mut reader).map_err(|error| LayerError::from(ketch_store::Error::from(error)))?;
-        Ok(Self { directory, _draft: draft })
+        Extractor::new(open()?)
+            .run(&mut reader)
+            .map_err(|error| LayerError::from(ketch_store::Error::from(error)))?;
+        Ok(Self {
+            directory,
+            _draft: draft,
+        })
     }
 
     /// The directory with the archive's files.
@@ -68,13 +76,31 @@ pub fn is_archive(head: &[u8]) -> Result<bool> {
 
 /// The magic of POSIX and GNU archives (tar(5)), or the checksum of one from before them.
 fn is_tar(block: &[u8]) -> bool {
-    let Some(block) = block.get(..512) else { return false };
+    let Some(block) = block.get(..512) else {
+        return false;
+    };
     if &block[257..262] == b"ustar" {
         return true;
     }
-    let text: Vec<u8> = block[148..156].iter().copied().filter(u8::is_ascii_digit).collect();
-    let stored = std::str::from_utf8(&text).ok().and_then(|text| u64::from_str_radix(text, 8).ok());
-    let sum: u64 = block.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u64::from(*b) }).sum();
+    let text: Vec<u8> = block[148..156]
+        .iter()
+        .copied()
+        .filter(u8::is_ascii_digit)
+        .collect();
+    let stored = std::str::from_utf8(&text)
+        .ok()
+        .and_then(|text| u64::from_str_radix(text, 8).ok());
+    let sum: u64 = block
+        .iter()
+        .enumerate()
+        .map(|(i, b)| {
+            if (148..156).contains(&i) {
+                32
+            } else {
+                u64::from(*b)
+            }
+        })
+        .sum();
     stored == Some(sum) && block[0] != 0
 }
 

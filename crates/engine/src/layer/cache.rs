@@ -38,7 +38,12 @@ pub struct CacheRecord {
 impl CacheRecord {
     /// A record of now.
     pub fn new(layer: Option<Descriptor>) -> Self {
-        Self { version: VERSION, created: Timestamp::now(), layer, other: Map::new() }
+        Self {
+            version: VERSION,
+            created: Timestamp::now(),
+            layer,
+            other: Map::new(),
+        }
     }
 }
 
@@ -53,7 +58,9 @@ fn version() -> u32 {
 /// A record that cannot be read.
 pub fn cache_get(engine: &Engine, key: &Digest) -> Result<Option<CacheRecord>> {
     let path = record_path(engine, key);
-    let Some(found) = record::read_if_there::<CacheRecord>(&path).map_err(LayerError::from)? else { return Ok(None) };
+    let Some(found) = record::read_if_there::<CacheRecord>(&path).map_err(LayerError::from)? else {
+        return Ok(None);
+    };
     if found.version > VERSION {
         // A later version's: not for us, and not ours to remove.
         return Ok(None);
@@ -77,8 +84,11 @@ pub fn cache_get(engine: &Engine, key: &Digest) -> Result<Option<CacheRecord>> {
 pub fn cache_put(engine: &Engine, key: &Digest, record: &CacheRecord) -> Result<()> {
     let path = record_path(engine, key);
     if let Some(directory) = path.parent().filter(|directory| !directory.is_dir()) {
-        fs::create_dir_all(directory)
-            .map_err(|source| LayerError::Io { call: "mkdir", path: directory.to_owned(), source })?;
+        fs::create_dir_all(directory).map_err(|source| LayerError::Io {
+            call: "mkdir",
+            path: directory.to_owned(),
+            source,
+        })?;
     }
     record::write(&path, record, Durability::Volatile).map_err(LayerError::from)?;
     Ok(())
@@ -93,16 +103,36 @@ pub fn cache_list(engine: &Engine) -> Result<Vec<(Digest, CacheRecord, SystemTim
     let listing = match fs::read_dir(&directory) {
         Ok(listing) => listing,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(LayerError::Io { call: "readdir", path: directory, source }.into()),
+        Err(source) => {
+            return Err(LayerError::Io {
+                call: "readdir",
+                path: directory,
+                source,
+            }
+            .into());
+        }
     };
     let mut found = Vec::new();
     for entry in listing {
-        let entry = entry.map_err(|source| LayerError::Io { call: "readdir", path: directory.clone(), source })?;
+        let entry = entry.map_err(|source| LayerError::Io {
+            call: "readdir",
+            path: directory.clone(),
+            source,
+        })?;
         let name = entry.file_name();
-        let Some(hex) = name.to_str().and_then(|name| name.strip_suffix(".json")) else { continue };
-        let Ok(key) = format!("sha256:{hex}").parse::<Digest>() else { continue };
-        let Ok(Some(record)) = record::read_if_there(&entry.path()) else { continue };
-        let used = entry.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+        let Some(hex) = name.to_str().and_then(|name| name.strip_suffix(".json")) else {
+            continue;
+        };
+        let Ok(key) = format!("sha256:{hex}").parse::<Digest>() else {
+            continue;
+        };
+        let Ok(Some(record)) = record::read_if_there(&entry.path()) else {
+            continue;
+        };
+        let used = entry
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .unwrap_or(SystemTime::UNIX_EPOCH);
         found.push((key, record, used));
     }
     found.sort_by(|a, b| a.0.cmp(&b.0));
@@ -114,7 +144,10 @@ pub fn cache_list(engine: &Engine) -> Result<Vec<(Digest, CacheRecord, SystemTim
 ///
 /// # Errors
 /// A record cannot be removed; the collection failed.
-pub fn cache_prune(engine: &Engine, unused_for: Duration) -> Result<(Vec<Digest>, ketch_store::Freed)> {
+pub fn cache_prune(
+    engine: &Engine,
+    unused_for: Duration,
+) -> Result<(Vec<Digest>, ketch_store::Freed)> {
     let now = SystemTime::now();
     let mut removed = Vec::new();
     for (key, _, used) in cache_list(engine)? {
@@ -124,7 +157,14 @@ pub fn cache_prune(engine: &Engine, unused_for: Duration) -> Result<(Vec<Digest>
             match fs::remove_file(&path) {
                 Ok(()) => removed.push(key),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(source) => return Err(LayerError::Io { call: "unlink", path, source }.into()),
+                Err(source) => {
+                    return Err(LayerError::Io {
+                        call: "unlink",
+                        path,
+                        source,
+                    }
+                    .into());
+                }
             }
         }
     }
@@ -137,10 +177,15 @@ pub fn cache_prune(engine: &Engine, unused_for: Duration) -> Result<(Vec<Digest>
 /// # Errors
 /// As [`cache_list`].
 pub fn cache_roots(engine: &Engine) -> Result<Roots> {
-    let layers: BTreeSet<Digest> =
-        cache_list(engine)?.into_iter().filter_map(|(_, record, _)| record.layer.map(|layer| layer.digest)).collect();
+    let layers: BTreeSet<Digest> = cache_list(engine)?
+        .into_iter()
+        .filter_map(|(_, record, _)| record.layer.map(|layer| layer.digest))
+        .collect();
     // A step's layer blob is the uncompressed archive: both have the same digest.
-    Ok(Roots { blobs: layers.clone(), layers })
+    Ok(Roots {
+        blobs: layers.clone(),
+        layers,
+    })
 }
 
 fn records_dir(engine: &Engine) -> PathBuf {

@@ -37,15 +37,29 @@ impl LayerDraft {
         let upper = draft.path().join("upper");
         let work = draft.path().join("work");
         for directory in [&upper, &work] {
-            fs::create_dir(directory)
-                .map_err(|source| LayerError::Io { call: "mkdir", path: directory.clone(), source })?;
+            fs::create_dir(directory).map_err(|source| LayerError::Io {
+                call: "mkdir",
+                path: directory.clone(),
+                source,
+            })?;
         }
         if let Some(top) = parents.last() {
             copy_root_attributes(engine, top, &upper)?;
         }
-        let writable = Writable { upper: &upper, work: &work, volatile: true };
+        let writable = Writable {
+            upper: &upper,
+            work: &work,
+            volatile: true,
+        };
         let root = mount(engine, parents, Some(writable))?;
-        Ok(Self { engine: engine.clone(), parents: parents.to_vec(), upper, work, root: Some(root), draft })
+        Ok(Self {
+            engine: engine.clone(),
+            parents: parents.to_vec(),
+            upper,
+            work,
+            root: Some(root),
+            draft,
+        })
     }
 
     /// Where to write: the layers below are visible, the kernel copies up what is changed and leaves whiteouts.
@@ -90,7 +104,11 @@ impl LayerDraft {
     pub fn remount(&mut self) -> Result<()> {
         self.root = None;
         reset_work(&self.work)?;
-        let writable = Writable { upper: &self.upper, work: &self.work, volatile: true };
+        let writable = Writable {
+            upper: &self.upper,
+            work: &self.work,
+            volatile: true,
+        };
         self.root = Some(mount(&self.engine, &self.parents, Some(writable))?);
         Ok(())
     }
@@ -101,7 +119,11 @@ impl LayerDraft {
     /// The directory cannot be read, the disk failed.
     pub fn commit(mut self) -> Result<Descriptor> {
         self.root = None;
-        let descriptor = self.engine.store().commit_layer(&self.upper).map_err(LayerError::from)?;
+        let descriptor = self
+            .engine
+            .store()
+            .commit_layer(&self.upper)
+            .map_err(LayerError::from)?;
         Ok(descriptor)
     }
 }
@@ -118,15 +140,27 @@ impl Drop for LayerDraft {
 /// "Volatile mount"): after our own orderly use it says nothing.
 fn reset_work(work: &Path) -> Result<(), LayerError> {
     ketch_sys::fs::remove_tree(work)?;
-    fs::create_dir(work).map_err(|source| LayerError::Io { call: "mkdir", path: work.to_owned(), source })
+    fs::create_dir(work).map_err(|source| LayerError::Io {
+        call: "mkdir",
+        path: work.to_owned(),
+        source,
+    })
 }
 
 /// The root of an overlay looks as its uppermost directory does: take over mode and owner.
 fn copy_root_attributes(engine: &Engine, top: &Digest, upper: &Path) -> Result<(), LayerError> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let from = engine.store().open_lower(top)?;
-    let io = |call: &'static str| move |source| LayerError::Io { call, path: upper.to_owned(), source };
+    let io = |call: &'static str| {
+        move |source| LayerError::Io {
+            call,
+            path: upper.to_owned(),
+            source,
+        }
+    };
     let metadata = fs::File::from(from).metadata().map_err(io("stat"))?;
-    std::os::unix::fs::chown(upper, Some(metadata.uid()), Some(metadata.gid())).map_err(io("chown"))?;
-    fs::set_permissions(upper, fs::Permissions::from_mode(metadata.mode() & 0o7777)).map_err(io("chmod"))
+    std::os::unix::fs::chown(upper, Some(metadata.uid()), Some(metadata.gid()))
+        .map_err(io("chown"))?;
+    fs::set_permissions(upper, fs::Permissions::from_mode(metadata.mode() & 0o7777))
+        .map_err(io("chmod"))
 }

@@ -35,7 +35,12 @@ const OLD_OPTIONS_MAX_BYTES: usize = 4095;
 
 /// Upper directories become layers and layers become other people's archives: nothing may be in them that means
 /// something to this overlay only.
-const PLAIN: [(&str, &str); 4] = [("metacopy", "off"), ("redirect_dir", "nofollow"), ("index", "off"), ("xino", "off")];
+const PLAIN: [(&str, &str); 4] = [
+    ("metacopy", "off"),
+    ("redirect_dir", "nofollow"),
+    ("index", "off"),
+    ("xino", "off"),
+];
 
 /// Stacks `layers` (diff ids, lowest first), read-only or with a writable layer on top, as a detached mount. Private,
 /// so that nothing propagates to or from it. Not attached anywhere: the caller moves it to its place or uses it through
@@ -43,19 +48,34 @@ const PLAIN: [(&str, &str); 4] = [("metacopy", "off"), ("redirect_dir", "nofollo
 ///
 /// # Errors
 /// `NotFound` if a layer is not in the store, `Unsupported` if the kernel refuses the stack.
-pub fn mount(engine: &Engine, layers: &[Digest], writable: Option<Writable<'_>>) -> Result<OwnedFd> {
+pub fn mount(
+    engine: &Engine,
+    layers: &[Digest],
+    writable: Option<Writable<'_>>,
+) -> Result<OwnedFd> {
     let layers = &without_repeats(layers)[..];
     if layers.len() > MAX_LAYERS {
-        return Err(LayerError::TooManyLayers { layers: layers.len(), limit: MAX_LAYERS }.into());
+        return Err(LayerError::TooManyLayers {
+            layers: layers.len(),
+            limit: MAX_LAYERS,
+        }
+        .into());
     }
     let mut lowers = Vec::with_capacity(layers.len());
     // The kernel wants the uppermost first.
     for diff_id in layers.iter().rev() {
-        lowers.push(engine.store().open_lower(diff_id).map_err(LayerError::from)?);
+        lowers.push(
+            engine
+                .store()
+                .open_lower(diff_id)
+                .map_err(LayerError::from)?,
+        );
     }
     let mount = match (&lowers[..], writable) {
         ([], None) => empty(),
-        ([], Some(writable)) => sys::fs::open_directory(writable.upper).map_err(LayerError::from).and_then(|d| clone_of(d.as_fd(), false)),
+        ([], Some(writable)) => sys::fs::open_directory(writable.upper)
+            .map_err(LayerError::from)
+            .and_then(|d| clone_of(d.as_fd(), false)),
         ([single], None) => clone_of(single.as_fd(), true),
         (several, writable) => overlay(several, writable, || lower_paths(engine, layers)),
     };
@@ -67,34 +87,54 @@ pub fn mount(engine: &Engine, layers: &[Digest], writable: Option<Writable<'_>>)
 /// same, give equal layers.
 fn without_repeats(layers: &[Digest]) -> Vec<Digest> {
     let mut seen = std::collections::HashSet::new();
-    let mut kept: Vec<Digest> = layers.iter().rev().filter(|layer| seen.insert(*layer)).cloned().collect();
+    let mut kept: Vec<Digest> = layers
+        .iter()
+        .rev()
+        .filter(|layer| seen.insert(*layer))
+        .cloned()
+        .collect();
     kept.reverse();
     kept
 }
 
 /// The directories by path, uppermost first.
 fn lower_paths(engine: &Engine, layers: &[Digest]) -> Result<Vec<PathBuf>, LayerError> {
-    layers.iter().rev().map(|diff_id| engine.store().lower_dir(diff_id).map_err(LayerError::from)).collect()
+    layers
+        .iter()
+        .rev()
+        .map(|diff_id| engine.store().lower_dir(diff_id).map_err(LayerError::from))
+        .collect()
 }
 
 /// A read-only file system without files, for an image without layers.
 fn empty() -> Result<OwnedFd, LayerError> {
-    let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|e| sys::Error::new("fsopen", e))?;
+    let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)
+        .map_err(|e| sys::Error::new("fsopen", e))?;
     for (key, value) in [("mode", "0755"), ("size", "4k"), ("nr_inodes", "2")] {
-        rustix::mount::fsconfig_set_string(&context, key, value).map_err(|e| sys::Error::new("fsconfig", e))?;
+        rustix::mount::fsconfig_set_string(&context, key, value)
+            .map_err(|e| sys::Error::new("fsconfig", e))?;
     }
     rustix::mount::fsconfig_create(&context).map_err(|e| sys::Error::new("fsconfig", e))?;
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY;
-    Ok(rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-        .map_err(|e| sys::Error::new("fsmount", e))?)
+    Ok(
+        rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+            .map_err(|e| sys::Error::new("fsmount", e))?,
+    )
 }
 
 /// A detached bind mount of one directory.
 fn clone_of(directory: BorrowedFd<'_>, read_only: bool) -> Result<OwnedFd, LayerError> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    let mount = rustix::mount::open_tree(directory, "", flags).map_err(|e| sys::Error::new("open_tree", e))?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let mount = rustix::mount::open_tree(directory, "", flags)
+        .map_err(|e| sys::Error::new("open_tree", e))?;
     let set = if read_only { sys::mount::READ_ONLY } else { 0 };
-    let attributes = sys::mount::Attributes { set, propagation: sys::mount::PRIVATE, ..Default::default() };
+    let attributes = sys::mount::Attributes {
+        set,
+        propagation: sys::mount::PRIVATE,
+        ..Default::default()
+    };
     sys::mount::set_attributes(&mount, &attributes)?;
     Ok(mount)
 }
@@ -109,7 +149,11 @@ fn overlay(
     if *APPENDS.get().unwrap_or(&true) {
         match overlay_by_context(lowers, writable) {
             // The first option, `lowerdir+`, is what kernels before 6.5 do not know.
-            Err(Step { at: At::FirstLower, errno: Errno::INVAL, .. }) => {
+            Err(Step {
+                at: At::FirstLower,
+                errno: Errno::INVAL,
+                ..
+            }) => {
                 let _ = APPENDS.set(false);
             }
             Err(step) => return Err(step.into_error(lowers.len())),
@@ -144,22 +188,43 @@ impl Step {
             _ => "fsconfig",
         };
         let source = sys::Error::new(call, self.errno);
-        let said = if self.said.is_empty() { source.to_string() } else { self.said };
-        LayerError::Overlay { layers, said, source }
+        let said = if self.said.is_empty() {
+            source.to_string()
+        } else {
+            self.said
+        };
+        LayerError::Overlay {
+            layers,
+            said,
+            source,
+        }
     }
 }
 
 /// Linux 6.5 and later: one `lowerdir+` a layer, which has no bound but the kernel's stack.
 fn overlay_by_context(lowers: &[OwnedFd], writable: Option<Writable<'_>>) -> Result<OwnedFd, Step> {
-    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
-        .map_err(|errno| Step { at: At::Open, errno, said: String::new() })?;
+    let context =
+        rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| Step {
+            at: At::Open,
+            errno,
+            said: String::new(),
+        })?;
     let failed = |at: At| {
         let context = context.as_fd();
-        move |errno| Step { at, errno, said: messages(context) }
+        move |errno| Step {
+            at,
+            errno,
+            said: messages(context),
+        }
     };
     for (position, lower) in lowers.iter().enumerate() {
-        let at = if position == 0 { At::FirstLower } else { At::Option };
-        rustix::mount::fsconfig_set_string(&context, "lowerdir+", through(lower.as_fd())).map_err(failed(at))?;
+        let at = if position == 0 {
+            At::FirstLower
+        } else {
+            At::Option
+        };
+        rustix::mount::fsconfig_set_string(&context, "lowerdir+", through(lower.as_fd()))
+            .map_err(failed(at))?;
     }
     for (key, value) in PLAIN {
         rustix::mount::fsconfig_set_string(&context, key, value).map_err(failed(At::Option))?;
@@ -168,9 +233,13 @@ fn overlay_by_context(lowers: &[OwnedFd], writable: Option<Writable<'_>>) -> Res
     let mut held = Vec::new();
     if let Some(writable) = writable {
         for (key, path) in [("upperdir", writable.upper), ("workdir", writable.work)] {
-            let directory = sys::fs::open_directory(path)
-                .map_err(|error| Step { at: At::Option, errno: error.errno, said: error.to_string() })?;
-            rustix::mount::fsconfig_set_string(&context, key, through(directory.as_fd())).map_err(failed(At::Option))?;
+            let directory = sys::fs::open_directory(path).map_err(|error| Step {
+                at: At::Option,
+                errno: error.errno,
+                said: error.to_string(),
+            })?;
+            rustix::mount::fsconfig_set_string(&context, key, through(directory.as_fd()))
+                .map_err(failed(At::Option))?;
             held.push(directory);
         }
         if writable.volatile {
@@ -178,8 +247,13 @@ fn overlay_by_context(lowers: &[OwnedFd], writable: Option<Writable<'_>>) -> Res
         }
     }
     rustix::mount::fsconfig_create(&context).map_err(failed(At::Create))?;
-    let attributes = if writable.is_some() { MountAttrFlags::empty() } else { MountAttrFlags::MOUNT_ATTR_RDONLY };
-    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(failed(At::Mount))
+    let attributes = if writable.is_some() {
+        MountAttrFlags::empty()
+    } else {
+        MountAttrFlags::MOUNT_ATTR_RDONLY
+    };
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+        .map_err(failed(At::Mount))
 }
 
 /// The path of an open directory: short, and free of what overlayfs would need escaped.
@@ -193,7 +267,9 @@ fn messages(context: BorrowedFd<'_>) -> String {
     let mut line = [0u8; 512];
     while said.len() < 16 {
         match rustix::io::read(context, &mut line) {
-            Ok(count) if count > 0 => said.push(String::from_utf8_lossy(&line[..count]).trim().to_owned()),
+            Ok(count) if count > 0 => {
+                said.push(String::from_utf8_lossy(&line[..count]).trim().to_owned())
+            }
             _ => break,
         }
     }
@@ -203,7 +279,10 @@ fn messages(context: BorrowedFd<'_>) -> String {
 /// Before Linux 6.5 the list of layers is one option, and fsconfig(2) takes only 255 bytes: the old mount(2) takes a page.
 /// It has to attach what it mounts, which happens in a mount namespace that only a thread of ours has; the detached
 /// copy outlives it.
-fn overlay_by_mount(lowers: &[PathBuf], writable: Option<Writable<'_>>) -> Result<OwnedFd, LayerError> {
+fn overlay_by_mount(
+    lowers: &[PathBuf],
+    writable: Option<Writable<'_>>,
+) -> Result<OwnedFd, LayerError> {
     let made = std::thread::scope(|scope| scope.spawn(|| mount_privately(lowers, writable)).join());
     match made {
         Ok(result) => result,
@@ -212,11 +291,17 @@ fn overlay_by_mount(lowers: &[PathBuf], writable: Option<Writable<'_>>) -> Resul
 }
 
 /// Runs in a thread of its own, whose mount namespace and working directory end with it.
-fn mount_privately(lowers: &[PathBuf], writable: Option<Writable<'_>>) -> Result<OwnedFd, LayerError> {
+fn mount_privately(
+    lowers: &[PathBuf],
+    writable: Option<Writable<'_>>,
+) -> Result<OwnedFd, LayerError> {
     // Splits off the working directory too (unshare(2), CLONE_NEWNS implies CLONE_FS).
     sys::namespace::unshare(sys::namespace::Namespaces::MOUNT)?;
-    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .map_err(|e| sys::Error::on("mount", "/", e))?;
+    rustix::mount::mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )
+    .map_err(|e| sys::Error::on("mount", "/", e))?;
     // Overlayfs takes only directories of the caller's mount namespace, so they are opened here.
     let mut held = Vec::new();
     let options = old_options(lowers, writable, &mut held)?;
@@ -225,13 +310,22 @@ fn mount_privately(lowers: &[PathBuf], writable: Option<Writable<'_>>) -> Result
     rustix::process::chdir(numbers).map_err(|e| sys::Error::on("chdir", numbers, e))?;
     // Any directory will do: nobody else sees it.
     let target = "/proc";
-    let flags = if writable.is_some() { MountFlags::empty() } else { MountFlags::RDONLY };
+    let flags = if writable.is_some() {
+        MountFlags::empty()
+    } else {
+        MountFlags::RDONLY
+    };
     rustix::mount::mount("overlay", target, "overlay", flags, &*options).map_err(|errno| {
         let source = sys::Error::on("mount", target, errno);
-        LayerError::Overlay { layers: lowers.len(), said: source.to_string(), source }
+        LayerError::Overlay {
+            layers: lowers.len(),
+            said: source.to_string(),
+            source,
+        }
     })?;
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let mount = rustix::mount::open_tree(CWD, target, clone).map_err(|e| sys::Error::on("open_tree", target, e))?;
+    let mount = rustix::mount::open_tree(CWD, target, clone)
+        .map_err(|e| sys::Error::on("open_tree", target, e))?;
     Ok(mount)
 }
 
@@ -256,7 +350,11 @@ fn old_options(
         options.push_str(&format!(",{key}={value}"));
     }
     if let Some(writable) = writable {
-        options.push_str(&format!(",upperdir={},workdir={}", number(writable.upper)?, number(writable.work)?));
+        options.push_str(&format!(
+            ",upperdir={},workdir={}",
+            number(writable.upper)?,
+            number(writable.work)?
+        ));
         if writable.volatile {
             options.push_str(",volatile");
         }
@@ -264,7 +362,10 @@ fn old_options(
     if options.len() > OLD_OPTIONS_MAX_BYTES {
         // Numbers of descriptors have a handful of digits at most, so this is hundreds of layers.
         let limit = lowers.len() * OLD_OPTIONS_MAX_BYTES / options.len();
-        return Err(LayerError::TooManyLayers { layers: lowers.len(), limit });
+        return Err(LayerError::TooManyLayers {
+            layers: lowers.len(),
+            limit,
+        });
     }
     Ok(CString::new(options).unwrap_or_default())
 }
@@ -301,8 +402,15 @@ mod tests {
             let (upper, work) = (at(&format!("upper-{way}")), at(&format!("work-{way}")));
             fs::create_dir(&upper).unwrap();
             fs::create_dir(&work).unwrap();
-            let writable = Writable { upper: &upper, work: &work, volatile: true };
-            let lowers: Vec<OwnedFd> = paths.iter().map(|path| sys::fs::open_directory(path).unwrap()).collect();
+            let writable = Writable {
+                upper: &upper,
+                work: &work,
+                volatile: true,
+            };
+            let lowers: Vec<OwnedFd> = paths
+                .iter()
+                .map(|path| sys::fs::open_directory(path).unwrap())
+                .collect();
             let stack = |writable: Option<Writable<'_>>| match way {
                 "context" => overlay_by_context(&lowers, writable).unwrap(),
                 _ => overlay_by_mount(&paths, writable).unwrap(),
@@ -318,10 +426,19 @@ mod tests {
             let view = stack(None);
             let view_path = PathBuf::from(through(view.as_fd()));
             let attached = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
-            assert!(!attached.contains(scratch.path().to_str().unwrap()), "nothing is attached on the host");
-            assert!(view_path.join("f7").exists() && fs::write(view_path.join("x"), "").is_err(), "{way}");
+            assert!(
+                !attached.contains(scratch.path().to_str().unwrap()),
+                "nothing is attached on the host"
+            );
+            assert!(
+                view_path.join("f7").exists() && fs::write(view_path.join("x"), "").is_err(),
+                "{way}"
+            );
         }
-        assert_eq!(fs::read_link("/proc/thread-self/ns/mnt").unwrap(), namespace);
+        assert_eq!(
+            fs::read_link("/proc/thread-self/ns/mnt").unwrap(),
+            namespace
+        );
     }
 
     #[test]
@@ -331,12 +448,24 @@ mod tests {
         for path in &paths {
             fs::create_dir(path).unwrap();
         }
-        let lowers: Vec<OwnedFd> = paths.iter().map(|path| sys::fs::open_directory(path).unwrap()).collect();
+        let lowers: Vec<OwnedFd> = paths
+            .iter()
+            .map(|path| sys::fs::open_directory(path).unwrap())
+            .collect();
         // Overlayfs refuses a scratch directory on another file system than the upper one's.
-        let writable = Writable { upper: &paths[0], work: Path::new("/proc"), volatile: false };
-        let Err(step) = overlay_by_context(&lowers, Some(writable)) else { panic!("a wrong work directory") };
+        let writable = Writable {
+            upper: &paths[0],
+            work: Path::new("/proc"),
+            volatile: false,
+        };
+        let Err(step) = overlay_by_context(&lowers, Some(writable)) else {
+            panic!("a wrong work directory")
+        };
         let error = step.into_error(2);
-        assert!(error.to_string().starts_with("cannot mount 2 layers: "), "{error}");
+        assert!(
+            error.to_string().starts_with("cannot mount 2 layers: "),
+            "{error}"
+        );
         assert!(overlay_by_mount(&paths, Some(writable)).is_err());
     }
 }

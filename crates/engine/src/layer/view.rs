@@ -19,7 +19,9 @@ impl LayerView {
     /// # Errors
     /// `NotFound` if a layer is not in the store, `Unsupported` if the kernel refuses the stack.
     pub fn open(engine: &Engine, layers: &[Digest]) -> Result<Self> {
-        Ok(Self { root: mount(engine, layers, None)? })
+        Ok(Self {
+            root: mount(engine, layers, None)?,
+        })
     }
 
     /// The root directory.
