@@ -2,7 +2,7 @@
 
 use ketch_spec::Digest;
 
-use super::{Root, StepError, Worker};
+use super::{Root, Settings, StepError, Worker};
 use crate::dockerfile::MountKind;
 use crate::key::KeyWriter;
 use crate::plan::{CopyStep, MountStep, Origin, RunStep};
@@ -35,27 +35,31 @@ pub fn copy(key: &mut KeyWriter, copy: &CopyStep) {
         .number(u64::from(copy.unpack));
 }
 
+/// The definition of a RUN without its mounts. Not in it: proxies, what caches hold, secrets.
+pub fn run(key: &mut KeyWriter, run: &RunStep, settings: &Settings<'_>) {
+    key.list(&run.args)
+        .list(&run.env)
+        .text(&run.working_dir)
+        .text(&run.user);
+    key.text(match run.network {
+        StepNetwork::Default => "default",
+        StepNetwork::None => "none",
+        StepNetwork::Host => "host",
+    });
+    key.list(settings.extra_hosts)
+        .number(settings.shm_size_bytes.unwrap_or(0));
+    match &run.script {
+        Some((name, content)) => key.number(1).text(name).text(content),
+        None => key.number(0),
+    };
+}
+
 impl Worker<'_> {
-    /// The definition of a RUN. Not in it: proxies, what caches hold, secrets.
-    pub fn run_key(&self, key: &mut KeyWriter, run: &RunStep) -> Result<(), StepError> {
-        let settings = &self.execution.settings;
-        key.list(&run.args)
-            .list(&run.env)
-            .text(&run.working_dir)
-            .text(&run.user);
-        key.text(match run.network {
-            StepNetwork::Default => "default",
-            StepNetwork::None => "none",
-            StepNetwork::Host => "host",
-        });
-        key.list(settings.extra_hosts)
-            .number(settings.shm_size_bytes.unwrap_or(0));
-        match &run.script {
-            Some((name, content)) => key.number(1).text(name).text(content),
-            None => key.number(0),
-        };
-        key.number(run.mounts.len() as u64);
-        for mount in &run.mounts {
+    /// The key of a RUN: its definition and what its mounts hold.
+    pub fn run_key(&self, key: &mut KeyWriter, step: &RunStep) -> Result<(), StepError> {
+        run(key, step, &self.execution.settings);
+        key.number(step.mounts.len() as u64);
+        for mount in &step.mounts {
             self.mount_key(key, mount)?;
         }
         Ok(())
@@ -138,6 +142,78 @@ mod tests {
         let different: std::collections::BTreeSet<_> = keys.iter().collect();
         assert_eq!(different.len(), keys.len());
         assert_eq!(digest(|_| {}), keys[0]);
+    }
+
+    #[test]
+    fn every_part_of_a_run_changes_its_key_and_proxies_do_not() {
+        let secrets = std::collections::BTreeMap::new();
+        let hosts = ["a:1.2.3.4".to_owned()];
+        let settings = Settings {
+            no_cache: false,
+            extra_hosts: &[],
+            shm_size_bytes: None,
+            secrets: &secrets,
+            cache_namespace: "",
+        };
+        let digest = |settings: Settings<'_>, change: &dyn Fn(&mut RunStep)| {
+            let mut step = RunStep {
+                args: vec!["a b".into()],
+                env: vec!["X=1".into()],
+                ..RunStep::default()
+            };
+            change(&mut step);
+            let mut key = KeyWriter::new("run");
+            run(&mut key, &step, &settings);
+            key.finish()
+        };
+        let same = digest(settings, &|_| {});
+        let keys = [
+            same.clone(),
+            digest(settings, &|run| run.args = vec!["a".into(), "b".into()]),
+            digest(settings, &|run| run.env[0].push('1')),
+            digest(settings, &|run| run.env.clear()),
+            digest(settings, &|run| run.working_dir.push('/')),
+            digest(settings, &|run| run.user.push('u')),
+            digest(settings, &|run| run.network = StepNetwork::None),
+            digest(settings, &|run| run.network = StepNetwork::Host),
+            digest(settings, &|run| {
+                run.script = Some(("E".into(), "#!".into()))
+            }),
+            digest(settings, &|run| {
+                run.script = Some(("E".into(), "#!x".into()))
+            }),
+            digest(
+                Settings {
+                    extra_hosts: &hosts,
+                    ..settings
+                },
+                &|_| {},
+            ),
+            digest(
+                Settings {
+                    shm_size_bytes: Some(1),
+                    ..settings
+                },
+                &|_| {},
+            ),
+        ];
+        let different: std::collections::BTreeSet<_> = keys.iter().collect();
+        assert_eq!(different.len(), keys.len());
+        assert_eq!(
+            digest(settings, &|run| run.quiet_env.push("http_proxy=x".into())),
+            same
+        );
+        assert_eq!(
+            digest(
+                Settings {
+                    no_cache: true,
+                    cache_namespace: "n",
+                    ..settings
+                },
+                &|_| {}
+            ),
+            same
+        );
     }
 
     #[test]

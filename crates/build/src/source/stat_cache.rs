@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::Mode;
 
@@ -21,11 +22,25 @@ const MAGIC: &[u8; 16] = b"ketch-stamps-1\n\0";
 /// A cache file longer than this is not read.
 const MAX_BYTES: u64 = 1 << 30;
 
+/// Digests that no step of a build asked for are kept up to so many times the number of those that were, and
+/// [`MIN_UNUSED`] more: files come and go, and the cache must not grow with them for ever.
+const UNUSED_FACTOR: usize = 4;
+/// See [`UNUSED_FACTOR`].
+const MIN_UNUSED: usize = 10_000;
+
+/// A digest from an earlier build.
+#[derive(Debug)]
+struct Known {
+    stamp: Stamp,
+    content: [u8; 32],
+    used: AtomicBool,
+}
+
 /// The digests of one context.
 #[derive(Debug, Default)]
 pub struct StatCache {
     file: Option<PathBuf>,
-    old: HashMap<PathBuf, (Stamp, [u8; 32])>,
+    old: HashMap<PathBuf, Known>,
     new: Mutex<HashMap<PathBuf, (Stamp, [u8; 32])>>,
 }
 
@@ -58,8 +73,12 @@ impl StatCache {
 
     /// The digest of an entry that has not changed since.
     pub fn get(&self, entry: &Entry) -> Option<[u8; 32]> {
-        let (stamp, content) = self.old.get(&entry.path)?;
-        (*stamp == entry.stamp).then_some(*content)
+        let known = self.old.get(&entry.path)?;
+        if known.stamp != entry.stamp {
+            return None;
+        }
+        known.used.store(true, Ordering::Relaxed);
+        Some(known.content)
     }
 
     /// Keeps a digest, taken of the entry's content from `started_ns` on.
@@ -85,8 +104,21 @@ impl StatCache {
             return;
         };
         let mut bytes = MAGIC.to_vec();
-        let kept = self.old.iter().filter(|(path, _)| !new.contains_key(*path));
-        for (path, (stamp, content)) in kept.chain(new.iter()) {
+        let used = self
+            .old
+            .values()
+            .filter(|known| known.used.load(Ordering::Relaxed))
+            .count()
+            + new.len();
+        let mut room = used * UNUSED_FACTOR + MIN_UNUSED;
+        for (path, known) in self.old.iter().filter(|(path, _)| !new.contains_key(*path)) {
+            let is_used = known.used.load(Ordering::Relaxed);
+            if is_used || room > 0 {
+                room -= usize::from(!is_used);
+                encode(&mut bytes, path, &known.stamp, &known.content);
+            }
+        }
+        for (path, (stamp, content)) in new.iter() {
             encode(&mut bytes, path, stamp, content);
         }
         if let Some(parent) = file.parent() {
@@ -108,7 +140,7 @@ fn encode(bytes: &mut Vec<u8>, path: &Path, stamp: &Stamp, content: &[u8; 32]) {
     bytes.extend_from_slice(content);
 }
 
-fn decode(bytes: &[u8]) -> Option<HashMap<PathBuf, (Stamp, [u8; 32])>> {
+fn decode(bytes: &[u8]) -> Option<HashMap<PathBuf, Known>> {
     let mut rest = bytes.strip_prefix(MAGIC)?;
     let mut found = HashMap::new();
     while !rest.is_empty() {
@@ -123,7 +155,14 @@ fn decode(bytes: &[u8]) -> Option<HashMap<PathBuf, (Stamp, [u8; 32])>> {
             device: u64::from_le_bytes(take(&mut rest)?),
         };
         let path = PathBuf::from(std::ffi::OsString::from_vec(path.to_vec()));
-        found.insert(path, (stamp, take(&mut rest)?));
+        found.insert(
+            path,
+            Known {
+                stamp,
+                content: take(&mut rest)?,
+                used: AtomicBool::new(false),
+            },
+        );
     }
     Some(found)
 }
@@ -185,6 +224,25 @@ mod tests {
             Some([7; 32]),
             "old digests stay"
         );
+    }
+
+    #[test]
+    fn digests_that_nobody_asks_for_are_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("stamps");
+        let now = 9_000_000_000;
+        let cache = StatCache::load(file.clone());
+        for number in 0..MIN_UNUSED + 100 {
+            cache.put(&entry(&format!("f{number}"), 1), [1; 32], now);
+        }
+        cache.save();
+        let next = StatCache::load(file.clone());
+        assert!(next.get(&entry("f7", 1)).is_some());
+        next.put(&entry("new", 1), [2; 32], now);
+        next.save();
+        let last = StatCache::load(file);
+        assert_eq!(last.old.len(), 2 + MIN_UNUSED + 2 * UNUSED_FACTOR);
+        assert!(last.get(&entry("f7", 1)).is_some());
     }
 
     #[test]
