@@ -18,6 +18,9 @@ use crate::lock::OwnerLock;
 use crate::paths::{REMOVING, REMOVING_WITH_VOLUMES};
 use crate::{Engine, Error, ErrorKind, Result, image, names, record, volume};
 
+/// How often a directory is removed into which others put a lock at the same time.
+const REMOVAL_ATTEMPTS: usize = 64;
+
 /// How to remove.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RemoveOptions {
@@ -168,7 +171,18 @@ fn finish_dir(
             }
         }
     }
-    ketch_sys::fs::remove_tree(aside).map_err(|error| {
+    // Another command that finishes the same removal makes the lock's file anew when we have just removed it: whoever
+    // comes last removes the directory.
+    let mut result = ketch_sys::fs::remove_tree(aside);
+    for _ in 0..REMOVAL_ATTEMPTS {
+        match &result {
+            Err(error) if error.errno == rustix::io::Errno::NOTEMPTY => {
+                result = ketch_sys::fs::remove_tree(aside);
+            }
+            _ => break,
+        }
+    }
+    result.map_err(|error| {
         Error::caused(
             ErrorKind::Internal,
             "cannot remove the container's files",
