@@ -57,7 +57,8 @@ pub fn build(
         let file = dockerfile::parse(&source.text).map_err(|mistakes| wrong(&source, mistakes))?;
         Ok((context, source, file))
     });
-    let (context, source, file) = loaded.inspect_err(|error| vertex.failed(&error.message()))?;
+    let (context, source, file) = loaded
+        .inspect_err(|error| vertex.failed(error.message().lines().next().unwrap_or_default()))?;
     vertex.done();
     // From the first look at what is here until the record that keeps it.
     let lock = engine.store().lock_shared().map_err(|error| {

@@ -109,6 +109,18 @@ fn every_mistake_is_found_with_its_place() {
 }
 
 #[test]
+fn plain_values_are_checked_at_once() {
+    let found = mistakes("FROM a\nEXPOSE 80 99999\nSTOPSIGNAL SIGNOPE\nEXPOSE $P \"80\"\n");
+    assert_eq!(
+        found
+            .iter()
+            .map(|(line, column, _)| (*line, *column))
+            .collect::<Vec<_>>(),
+        [(2, 11), (3, 12)]
+    );
+}
+
+#[test]
 fn a_file_needs_a_stage_first() {
     assert_eq!(
         mistakes("RUN a\n")[0].2,

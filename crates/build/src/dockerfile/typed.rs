@@ -49,7 +49,13 @@ fn plain(node: &Node, upper: &str, mistakes: &mut Vec<Mistake>) -> Option<Instru
         "entrypoint" => Some(Instruction::Entrypoint(command_line(node))),
         "env" => pairs(node, upper, mistakes).map(Instruction::Env),
         "label" => pairs(node, upper, mistakes).map(Instruction::Label),
-        "expose" => several(node, upper, mistakes).map(Instruction::Expose),
+        "expose" => {
+            let words = several(node, upper, mistakes)?;
+            for word in &words {
+                check_plain(node, word, mistakes, ketch_spec::port::parse_expose);
+            }
+            Some(Instruction::Expose(words))
+        }
         "volume" => {
             let paths = several(node, upper, mistakes)?;
             if let Some(blank) = paths.iter().find(|word| word.text.trim().is_empty()) {
@@ -59,7 +65,11 @@ fn plain(node: &Node, upper: &str, mistakes: &mut Vec<Mistake>) -> Option<Instru
             Some(Instruction::Volume(paths))
         }
         "maintainer" => one(node, upper, mistakes).map(|word| Instruction::Maintainer(word.text)),
-        "stopsignal" => one(node, upper, mistakes).map(Instruction::StopSignal),
+        "stopsignal" => {
+            let word = one(node, upper, mistakes)?;
+            check_plain(node, &word, mistakes, ketch_spec::signal::parse);
+            Some(Instruction::StopSignal(word))
+        }
         "user" => one(node, upper, mistakes).map(Instruction::User),
         "workdir" => one(node, upper, mistakes).map(Instruction::Workdir),
         "shell" if node.args.is_empty() => {
@@ -78,6 +88,20 @@ fn plain(node: &Node, upper: &str, mistakes: &mut Vec<Mistake>) -> Option<Instru
         )),
         "onbuild" => onbuild(node, mistakes),
         _ => fail(node, mistakes, format!("unknown instruction: {upper}")),
+    }
+}
+
+/// Checks a value now if it has neither variables nor quotes; others are checked when they are known.
+fn check_plain<T, E: std::fmt::Display>(
+    node: &Node,
+    word: &Word,
+    mistakes: &mut Vec<Mistake>,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) {
+    if !word.text.contains(['$', '"', '\'', '\\', '`'])
+        && let Err(error) = parse(&word.text)
+    {
+        mistakes.push(node.mistake(word, error.to_string()));
     }
 }
 
