@@ -3,6 +3,7 @@
 
 use crate::command::Command;
 
+pub mod compose;
 pub mod container;
 pub mod image;
 pub mod network;
@@ -58,6 +59,7 @@ pub const REFUSED: [&str; 32] = [
 /// Every command.
 pub fn all() -> impl Iterator<Item = &'static Command> {
     [
+        compose::COMMANDS,
         container::COMMANDS,
         image::COMMANDS,
         volume::COMMANDS,

@@ -16,6 +16,8 @@ mod rm;
 mod save;
 mod tag;
 
+pub use build_progress::Plain;
+
 /// All of them.
 pub const COMMANDS: &[&Command] = &[
     &build::COMMAND,
