@@ -146,21 +146,22 @@ fn overlay(
     paths: impl FnOnce() -> Result<Vec<PathBuf>, LayerError>,
 ) -> Result<OwnedFd, LayerError> {
     static APPENDS: OnceLock<bool> = OnceLock::new();
-    if *APPENDS.get().unwrap_or(&true) {
-        match overlay_by_context(lowers, writable) {
-            // The first option, `lowerdir+`, is what kernels before 6.5 do not know.
-            Err(Step {
-                at: At::FirstLower,
-                errno: Errno::INVAL,
-                ..
-            }) => {
-                let _ = APPENDS.set(false);
-            }
-            Err(step) => return Err(step.into_error(lowers.len())),
-            Ok(mount) => return Ok(mount),
-        }
+    if !*APPENDS.get().unwrap_or(&true) {
+        return overlay_by_mount(&paths()?, writable);
     }
-    overlay_by_mount(&paths()?, writable)
+    let step = match overlay_by_context(lowers, writable) {
+        Ok(mount) => return Ok(mount),
+        Err(step) => step,
+    };
+    // `lowerdir+` is what kernels before 6.5 do not know; they collect options without looking and refuse them at the end
+    if step.errno == Errno::INVAL
+        && matches!(step.at, At::FirstLower | At::Create)
+        && let Ok(mount) = overlay_by_mount(&paths()?, writable)
+    {
+        let _ = APPENDS.set(false);
+        return Ok(mount);
+    }
+    Err(step.into_error(lowers.len()))
 }
 
 /// Where setting up a mount context stopped.
