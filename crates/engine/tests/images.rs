@@ -293,7 +293,12 @@ fn privileged_listings_filter() {
     let (_directory, engine) = engine();
     let base = layer(&engine, &[], "f", "12345");
     let top = layer(&engine, &[], "g", "123");
-    build(&engine, std::slice::from_ref(&base), "2024-01-01T00:00:00Z", &["old:1"]);
+    build(
+        &engine,
+        std::slice::from_ref(&base),
+        "2024-01-01T00:00:00Z",
+        &["old:1"],
+    );
     build(
         &engine,
         &[base, top],
@@ -410,7 +415,12 @@ fn privileged_removal_follows_dockers_rules() {
     assert_empty(&engine);
 
     let base = layer(&engine, &[], "f", "y");
-    let id = build(&engine, std::slice::from_ref(&base), "2024-01-01T00:00:00Z", &["app:1"]);
+    let id = build(
+        &engine,
+        std::slice::from_ref(&base),
+        "2024-01-01T00:00:00Z",
+        &["app:1"],
+    );
     let removed = image::remove(&engine, "app:1", false, false).unwrap();
     let gone = [id.to_string(), base.digest.to_string()].map(RemovedImage::Deleted);
     assert_eq!(removed, [&[untagged("app:1")][..], &gone].concat());
@@ -701,7 +711,12 @@ fn privileged_archives_of_skopeo_load() {
 fn privileged_bad_archives_load_nothing() {
     let (directory, engine) = engine();
     let base = layer(&engine, &[], "f", "some content");
-    build(&engine, std::slice::from_ref(&base), "2024-01-01T00:00:00Z", &["app:1"]);
+    build(
+        &engine,
+        std::slice::from_ref(&base),
+        "2024-01-01T00:00:00Z",
+        &["app:1"],
+    );
     let bytes = save(&engine, &["app:1"], Format::Docker);
     let unpacked = directory.path().join("unpacked");
     let repacked = |change: &dyn Fn(&Path)| {

@@ -4,6 +4,7 @@
 //! Archives are hostile until proven otherwise: everything a header can ask for is bounded, numbers are checked, and
 //! errors name the entry. What an archive may do to a file system is the business of [`crate::tree`].
 
+mod fields;
 mod header;
 mod pax;
 mod reader;

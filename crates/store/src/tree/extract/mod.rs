@@ -1,0 +1,258 @@
+//! Archive to tree.
+//!
+//! Every name is resolved relative to the root's descriptor by the kernel (openat2(2), `RESOLVE_IN_ROOT`): links inside
+//! the tree are followed inside the tree only, so that no archive can reach anything else, whatever the order of its
+//! entries. Attributes are set in the order the kernel needs: owner, then mode (a change of owner drops set-user-id),
+//! then extended attributes (it drops capabilities too), then times; times of directories last of all.
+
+mod make;
+mod place;
+
+use std::ffi::OsStr;
+use std::io::BufRead;
+use std::os::fd::{AsFd, OwnedFd};
+
+use ketch_sys as sys;
+use ketch_sys::fs::{NAME_MAX_BYTES, Root};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use self::place::{At, failed, is_whiteout, mkdir, set_opaque, stat, timestamps, unlink};
+use super::path::{Clean, as_name, as_path};
+use super::{AUFS_PREFIX, OPAQUE, Totals, WHITEOUT_PREFIX};
+use crate::tar::{Entry, Kind, Problem, Reader, TarError, Time, shown};
+
+/// How many directories whose times wait one archive can have: some hundred megabytes of names at worst.
+const MAX_DIRECTORIES: usize = 4 << 20;
+
+/// Makes the files of one archive below one directory, which nobody else writes meanwhile.
+#[derive(Debug)]
+pub struct Extractor {
+    root: Root,
+    /// The directory that the last entry was in: the next one usually is too.
+    last_parent: Option<(Vec<u8>, OwnedFd)>,
+    /// Times of directories, to be set when nothing is made in them any more.
+    times: Vec<(Clean, Time)>,
+    /// Some directory hands its group on, so groups must be set even when they are 0.
+    group_inherited: bool,
+    totals: Totals,
+}
+
+impl Extractor {
+    /// Begins below `root`.
+    pub fn new(root: OwnedFd) -> Self {
+        Self {
+            root: Root::from_directory(root, "/"),
+            last_parent: None,
+            times: Vec::new(),
+            group_inherited: false,
+            totals: Totals::default(),
+        }
+    }
+
+    /// Makes everything in the archive and returns what it was; `archive_bytes` is the caller's to fill in.
+    ///
+    /// # Errors
+    /// A damaged or hostile archive, a full disk; the message names the entry.
+    pub fn run<R: BufRead>(mut self, reader: &mut Reader<R>) -> Result<Totals, TarError> {
+        while let Some(entry) = reader.next_entry()? {
+            self.entry(&entry, reader)?;
+            self.totals.entries += 1;
+        }
+        self.set_directory_times()?;
+        Ok(self.totals)
+    }
+
+    fn entry<R: BufRead>(&mut self, entry: &Entry, reader: &mut Reader<R>) -> Result<(), TarError> {
+        let fail = |problem| TarError::Entry {
+            entry: entry.shown(),
+            problem,
+        };
+        let path = Clean::new(&entry.path).map_err(fail)?;
+        if path.is_root() {
+            return self.root_entry(entry, &path);
+        }
+        let (directory, name) = path.split();
+        if name.len() > NAME_MAX_BYTES {
+            return Err(fail(Problem::Long {
+                field: "name",
+                limit: NAME_MAX_BYTES as u64,
+            }));
+        }
+        if name == OPAQUE {
+            return self.make_opaque(entry, directory);
+        }
+        if name.starts_with(AUFS_PREFIX) {
+            // aufs's own bookkeeping (a directory of hard links, for one): no part of the image.
+            return Ok(());
+        }
+        if let Some(hidden) = name.strip_prefix(WHITEOUT_PREFIX) {
+            if hidden.is_empty() || hidden == b"." || hidden == b".." {
+                return Err(fail(Problem::Whiteout));
+            }
+            return self.whiteout(entry, directory, hidden);
+        }
+        let parent = self.parent(entry, directory)?;
+        let at = At {
+            directory: parent.as_fd(),
+            name: as_name(name),
+            entry,
+        };
+        match entry.kind {
+            Kind::Directory => self.directory(&at, &path)?,
+            Kind::File => self.file(&at, &path, reader)?,
+            Kind::HardLink => self.hard_link(&at, &path)?,
+            Kind::Symlink | Kind::Fifo | Kind::CharacterDevice | Kind::BlockDevice => {
+                self.special(&at, &path)?
+            }
+        }
+        self.last_parent = Some((directory.to_vec(), parent));
+        Ok(())
+    }
+
+    /// The directory of an entry, opened; made (root's, 0755) if no entry made it.
+    fn parent(&mut self, entry: &Entry, directory: &[u8]) -> Result<OwnedFd, TarError> {
+        if let Some((path, parent)) = self.last_parent.take()
+            && path == directory
+        {
+            return Ok(parent);
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        match self.root.open_at(as_path(directory), flags, Mode::empty()) {
+            Err(error) if error.errno == Errno::NOENT || error.errno == Errno::NOTDIR => {
+                self.make_parents(entry, directory)
+            }
+            other => other.map_err(|source| failed(entry, source)),
+        }
+    }
+
+    /// Makes what is missing of a directory's path, one name at a time, each in the directory before it.
+    fn make_parents(&mut self, entry: &Entry, directory: &[u8]) -> Result<OwnedFd, TarError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let open = |root: &Root, end: usize| {
+            root.open_at(as_path(&directory[..end]), flags, Mode::empty())
+        };
+        let ends = directory
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'/')
+            .map(|(at, _)| at);
+        let mut current = open(&self.root, 0).map_err(|source| failed(entry, source))?;
+        let mut start = 0;
+        for end in ends.chain([directory.len()]) {
+            let name = as_name(&directory[start..end]);
+            start = end + 1;
+            match open(&self.root, end) {
+                Ok(next) => {
+                    current = next;
+                    continue;
+                }
+                Err(error) if error.errno == Errno::NOENT => {}
+                // A whiteout of an earlier entry: the directory is new, and hides what is below.
+                Err(error)
+                    if error.errno == Errno::NOTDIR && is_whiteout(current.as_fd(), name) =>
+                {
+                    unlink(current.as_fd(), name).map_err(|source| failed(entry, source))?;
+                    mkdir(current.as_fd(), name).map_err(|source| failed(entry, source))?;
+                    set_opaque(current.as_fd(), name).map_err(|source| failed(entry, source))?;
+                    current = open(&self.root, end).map_err(|source| failed(entry, source))?;
+                    continue;
+                }
+                Err(source) => return Err(failed(entry, source)),
+            }
+            mkdir(current.as_fd(), name).map_err(|source| failed(entry, source))?;
+            rustix::fs::chmodat(&current, name, Mode::from(0o755), AtFlags::empty())
+                .map_err(|errno| failed(entry, sys::Error::new("fchmodat", errno)))?;
+            current = open(&self.root, end).map_err(|source| failed(entry, source))?;
+        }
+        Ok(current)
+    }
+
+    fn root_entry(&mut self, entry: &Entry, path: &Clean) -> Result<(), TarError> {
+        if entry.kind != Kind::Directory {
+            return Err(TarError::Entry {
+                entry: entry.shown(),
+                problem: Problem::Root,
+            });
+        }
+        let root = self
+            .root
+            .as_directory()
+            .try_clone_to_owned()
+            .map_err(|error| failed(entry, sys::Error::from_io("dup", "/", &error)))?;
+        self.attributes(&At {
+            directory: root.as_fd(),
+            name: OsStr::new("."),
+            entry,
+        })?;
+        self.remember_times(entry, path)
+    }
+
+    fn remember_times(&mut self, entry: &Entry, path: &Clean) -> Result<(), TarError> {
+        if self.times.len() >= MAX_DIRECTORIES {
+            let problem = Problem::Many {
+                what: "directories before it",
+                limit: MAX_DIRECTORIES as u64,
+            };
+            return Err(TarError::Entry {
+                entry: entry.shown(),
+                problem,
+            });
+        }
+        self.times.push((path.clone(), entry.mtime));
+        Ok(())
+    }
+
+    fn whiteout(&mut self, entry: &Entry, directory: &[u8], hidden: &[u8]) -> Result<(), TarError> {
+        let parent = self.parent(entry, directory)?;
+        let at = At {
+            directory: parent.as_fd(),
+            name: as_name(hidden),
+            entry,
+        };
+        match rustix::fs::mknodat(
+            at.directory,
+            at.name,
+            FileType::CharacterDevice,
+            Mode::empty(),
+            0,
+        ) {
+            Ok(()) => {}
+            // This layer has something new under the name: whiteouts are about the layers below (image specification,
+            // "Whiteouts"), of which a directory would otherwise show through.
+            Err(Errno::EXIST) => {
+                if let (FileType::Directory, _) = stat(&at)? {
+                    set_opaque(at.directory, at.name).map_err(|source| failed(entry, source))?;
+                }
+            }
+            Err(errno) => return Err(at.failed("mknodat", errno)),
+        }
+        self.last_parent = Some((directory.to_vec(), parent));
+        Ok(())
+    }
+
+    fn make_opaque(&mut self, entry: &Entry, directory: &[u8]) -> Result<(), TarError> {
+        let parent = self.parent(entry, directory)?;
+        set_opaque(parent.as_fd(), OsStr::new(".")).map_err(|source| failed(entry, source))?;
+        self.last_parent = Some((directory.to_vec(), parent));
+        Ok(())
+    }
+
+    fn set_directory_times(&mut self) -> Result<(), TarError> {
+        for (path, time) in std::mem::take(&mut self.times) {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+            let set = self
+                .root
+                .open_at(as_path(path.as_bytes()), flags, Mode::empty())
+                .and_then(|d| {
+                    rustix::fs::futimens(&d, &timestamps(time))
+                        .map_err(|e| sys::Error::new("futimens", e))
+                });
+            set.map_err(|source| TarError::Extract {
+                entry: shown(path.as_bytes()),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+}
