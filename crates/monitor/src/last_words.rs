@@ -1,6 +1,8 @@
 //! What those who waited for the end are told, and the time to take it in: with the lock gone, a client that reads
 //! slowly holds up nobody but itself.
 
+use std::os::fd::OwnedFd;
+
 use ketch_engine::container::control::Reply;
 use ketch_engine::container::state::ExitRecord;
 use ketch_engine::container::stream::Frame;
@@ -24,6 +26,8 @@ pub fn tell_exit(control: &mut Control, exit: &ExitRecord) {
 pub struct Leftovers {
     /// The last run's mount namespace.
     pub mounts: Option<Container>,
+    /// The mount of our own program.
+    pub program: Option<OwnedFd>,
     /// Bridges of networks that nobody is in.
     pub bridges: Vec<RetiredBridge>,
 }
@@ -76,6 +80,7 @@ impl LastWords {
     /// Waits until every client has got what is for it, or has left; before that, does what nobody waits for.
     pub fn linger(mut self) {
         drop(self.leftovers.mounts.take());
+        drop(self.leftovers.program.take());
         for bridge in self.leftovers.bridges.drain(..) {
             // What fails is swept up with the next one.
             let _ = bridge.delete();

@@ -9,6 +9,7 @@
 //! ```
 
 use std::fs::DirBuilder;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -77,6 +78,8 @@ pub struct Monitor {
     pub buffer: Vec<u8>,
     restarts: Restarts,
     chores_at: Option<Instant>,
+    /// The mount we were executed from, to be let go of when nobody waits.
+    program: OwnedFd,
     lock: OwnerLock,
 }
 
@@ -85,7 +88,7 @@ impl Monitor {
     ///
     /// # Errors
     /// `NotFound` if it is gone; damaged records; the file system's.
-    pub fn new(arguments: &Arguments, lock: OwnerLock) -> Result<Self> {
+    pub fn new(arguments: &Arguments, lock: OwnerLock, program: OwnedFd) -> Result<Self> {
         let engine = Engine::open(EngineOptions {
             data_root: arguments.data_root.clone(),
             run_root: arguments.run_root.clone(),
@@ -127,6 +130,7 @@ impl Monitor {
             mounts: None,
             buffer: vec![0; 16 * 1024],
             chores_at: None,
+            program,
             lock,
         })
     }
@@ -298,6 +302,7 @@ impl Monitor {
             clients,
             Leftovers {
                 mounts: self.mounts,
+                program: Some(self.program),
                 bridges: self.retired,
             },
             exit,

@@ -120,6 +120,7 @@ pub fn reach(engine: &Engine, id: &Id, what: &Request) -> Result<Reached> {
         {
             let (config, state) = load::load_record(engine, id)?;
             if !is_live(state.status) {
+                load::settle(engine, id, &state)?;
                 return Ok(Reached::Owned {
                     lock,
                     config: Box::new(config),
@@ -149,6 +150,7 @@ pub fn own(engine: &Engine, id: &Id) -> Result<Option<(OwnerLock, ContainerConfi
         {
             let (config, state) = load::load_record(engine, id)?;
             if !is_live(state.status) {
+                load::settle(engine, id, &state)?;
                 return Ok(Some((lock, config)));
             }
         }

@@ -98,7 +98,7 @@ pub fn load(engine: &Engine, id: &Id) -> Result<(ContainerConfig, ContainerState
                 recover(engine, id, lock)?;
                 return load_record(engine, id);
             }
-            tear_down::all(engine, id, &state)?;
+            settle(engine, id, &state)?;
             return Ok((config, state));
         }
     }
@@ -106,6 +106,18 @@ pub fn load(engine: &Engine, id: &Id) -> Result<(ContainerConfig, ContainerState
         ErrorKind::Unavailable,
         format!("the state of container {} changes too quickly", id.short()),
     ))
+}
+
+/// Undoes what a start has left whose monitor was lost before its commit point: its run directory tells of it. For
+/// whoever holds the owner lock of a container that does not run.
+///
+/// # Errors
+/// What could not be undone.
+pub(super) fn settle(engine: &Engine, id: &Id, state: &ContainerState) -> Result<()> {
+    match engine.paths().run_dir(id).exists() {
+        true => tear_down::all(engine, id, state),
+        false => Ok(()),
+    }
 }
 
 /// Config and state as the files say, without asking who holds the lock: for whoever holds it.

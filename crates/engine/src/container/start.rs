@@ -2,7 +2,7 @@
 //!
 //! The caller takes the owner lock and passes the descriptor on to the monitor, so that there is no moment in which a
 //! starting container has no owner. Fixed descriptors of the monitor: 3 the status socket, 4 the first client's
-//! connection (if any), 5 the owner lock.
+//! connection (if any), 5 the owner lock, 6 the program.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -28,6 +28,9 @@ pub const STATUS_FD: i32 = 3;
 pub const ATTACH_FD: i32 = 4;
 /// The monitor's descriptor that carries the owner lock.
 pub const LOCK_FD: i32 = 5;
+/// The monitor's descriptor that keeps the mount it was executed from: who closes that last waits for the kernel (an RCU
+/// grace period, 10 ms), and the caller must not.
+pub const PROGRAM_FD: i32 = 6;
 
 /// How to start.
 #[derive(Debug, Clone, Default)]
@@ -143,12 +146,13 @@ fn spawn(
     let opened = executable::open(program).map_err(|errno| failed(&errno))?;
     // Out of the way of the monitor's fixed descriptors, which are put in their places before the path is looked up.
     let opened =
-        rustix::io::fcntl_dupfd_cloexec(&opened, LOCK_FD + 1).map_err(|errno| failed(&errno))?;
+        rustix::io::fcntl_dupfd_cloexec(&opened, PROGRAM_FD + 1).map_err(|errno| failed(&errno))?;
     let path = text(format!("/proc/self/fd/{}", opened.as_raw_fd()).into_bytes())?;
     let arguments = arguments(engine, id, options)?;
     let mut descriptors = vec![
         (inherited.status.as_fd(), STATUS_FD),
         (inherited.lock.as_fd(), LOCK_FD),
+        (opened.as_fd(), PROGRAM_FD),
     ];
     if let Some(attach) = &inherited.attach {
         descriptors.push((attach.as_fd(), ATTACH_FD));

@@ -230,11 +230,12 @@ fn privileged_a_monitor_killed_on_the_way_up_leaves_nothing_that_the_next_comman
             eventually("the monitor is gone", || {
                 world.monitors().is_empty().then_some(())
             });
-            assert_ne!(world.state(&id).status, Status::Running, "{moment}");
-            assert!(
-                !endpoint().exists() && !has_cgroup() && !paths.run_dir(&id).exists(),
-                "killed {moment}"
-            );
+            // Its child may hold the owner lock for a moment longer; a command that comes then finds a verb at work.
+            eventually(&format!("nothing is left, killed {moment}"), || {
+                let down = world.state(&id).status != Status::Running;
+                (down && !endpoint().exists() && !has_cgroup() && !paths.run_dir(&id).exists())
+                    .then_some(())
+            });
             eventually("the links are gone", || links().is_empty().then_some(()));
         }
         container::start(
