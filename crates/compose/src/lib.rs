@@ -21,6 +21,7 @@ mod one_off;
 mod plan;
 mod reader;
 mod request;
+mod text_file;
 
 pub use error::{LoadError, Position};
 pub use execute::{

@@ -61,7 +61,7 @@ impl<'a> Loader<'a> {
                 } else {
                     directory.join(path)
                 };
-                std::fs::read_to_string(real).map_err(|source| LoadError::Read {
+                crate::text_file::read(&real).map_err(|source| LoadError::Read {
                     path: path.to_owned(),
                     source,
                 })?
@@ -276,7 +276,7 @@ impl<'a> Loader<'a> {
             files => files.iter().map(|file| directory.join(file)).collect(),
         };
         for path in listed {
-            match std::fs::read_to_string(&path) {
+            match crate::text_file::read(path.as_ref()) {
                 Ok(text) => variables.extend(dotenv::parse(
                     &path.to_string_lossy(),
                     &text,

@@ -31,6 +31,8 @@ pub struct LoadOptions {
     pub profiles: Vec<String>,
     /// Services that the command names: their profiles are on.
     pub named_services: Vec<String>,
+    /// `--all-resources`: networks, volumes, secrets and configs that no service uses are kept.
+    pub all_resources: bool,
     /// The caller's environment.
     pub environment: BTreeMap<String, String>,
     /// The caller's working directory, absolute.
@@ -116,7 +118,7 @@ fn variables(
     let mut variables = BTreeMap::new();
     for (path, required) in files {
         let path = options.working_directory.join(path);
-        match std::fs::read_to_string(&path) {
+        match crate::text_file::read(path.as_ref()) {
             Ok(text) => {
                 let mut outer = variables.clone();
                 outer.extend(options.environment.clone());
@@ -269,8 +271,51 @@ fn enable(
     }
     project.tree.retain("services", &|name| !off.contains(name));
     project.disabled = off;
+    if !options.all_resources {
+        keep_used(project)?;
+    }
     Ok(())
 }
 
+/// Takes out networks, volumes, secrets and configs that no service uses.
+fn keep_used(project: &mut Project) -> Result<(), LoadError> {
+    let services = project.services.values();
+    let networks: BTreeSet<String> = services
+        .clone()
+        .flat_map(|own| own.networks.keys().cloned())
+        .collect();
+    let volumes: BTreeSet<String> = services
+        .clone()
+        .flat_map(|own| own.volumes.clone())
+        .collect();
+    let mut files = BTreeSet::new();
+    for service in services {
+        let built = service
+            .build
+            .iter()
+            .flat_map(|build| build.secrets.values());
+        files.extend(built.map(|key| format!("secrets.{key}")));
+        for kind in ["secrets", "configs"] {
+            let listed = service.reader().get(kind);
+            for item in listed.map_or(Ok(Vec::new()), |listed| listed.items())? {
+                let source = item.get("source").map(|source| source.text()).transpose()?;
+                files.insert(format!("{kind}.{}", source.unwrap_or_default()));
+            }
+        }
+    }
+    project.networks.retain(|key, _| networks.contains(key));
+    project.volumes.retain(|key, _| volumes.contains(key));
+    project.files_by_key.retain(|key, _| files.contains(key));
+    let tree = &mut project.tree;
+    tree.retain("networks", &|key| networks.contains(key));
+    tree.retain("volumes", &|key| volumes.contains(key));
+    for kind in ["secrets", "configs"] {
+        tree.retain(kind, &|key| files.contains(&format!("{kind}.{key}")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod robust;
 #[cfg(test)]
 mod tests;

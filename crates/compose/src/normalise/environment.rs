@@ -25,7 +25,7 @@ pub(super) fn labels(
         .concat()
     {
         let path = absolute(&path, around);
-        let content = std::fs::read_to_string(&path)
+        let content = crate::text_file::read(path.as_ref())
             .map_err(|error| at.error(format!("label file {path} cannot be read: {error}")))?;
         merged.extend(dotenv::parse(&path, &content, around.variables)?);
     }
@@ -93,7 +93,7 @@ fn env_file(
         None => (file.text()?, true, false),
     };
     let path = absolute(&path, around);
-    match std::fs::read_to_string(&path) {
+    match crate::text_file::read(path.as_ref()) {
         Ok(content) if raw => Ok(dotenv::parse_raw(&content)),
         Ok(content) => dotenv::parse(&path, &content, around.variables),
         Err(error) if !required && error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),

@@ -166,7 +166,10 @@ fn files(
     }
     let mut entries = Vec::new();
     for (key, item) in list.entries()? {
-        item.check_keys(&known, &["external", "driver", "template_driver"])?;
+        item.check_keys(
+            &known,
+            &["external", "driver", "driver_opts", "template_driver"],
+        )?;
         let at = item.position();
         let sources = ["file", "environment", "content"];
         let mut given = sources

@@ -300,6 +300,7 @@ fn build(value: &Reader<'_>, around: &Surroundings<'_>) -> Result<Node, LoadErro
             "cache_to",
             "entitlements",
             "isolation",
+            "no_cache_filter",
             "privileged",
             "provenance",
             "sbom",

@@ -183,7 +183,7 @@ pub(super) fn security(reader: &Reader<'_>) -> Result<Security> {
             ("seccomp", "unconfined") => security.seccomp = Seccomp::Unconfined,
             ("systempaths", "unconfined") => security.system_paths_unconfined = true,
             ("seccomp", path) => {
-                let profile = std::fs::read_to_string(path);
+                let profile = crate::text_file::read(path.as_ref());
                 let profile = profile.map_err(|error| {
                     options.error(format!("profile {path} cannot be read: {error}"))
                 })?;

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 #[group(skip)]
 pub struct Flags {
     /// Include all resources, even those not used by services
-    #[arg(long, hide = true)]
+    #[arg(long)]
     all_resources: bool,
     /// Control when to print ANSI control characters ("never"|"always"|"auto")
     #[arg(long, value_name = "string")]
@@ -80,6 +80,8 @@ pub struct Globals {
     pub env_files: Vec<PathBuf>,
     /// `--profile`.
     pub profiles: Vec<String>,
+    /// `--all-resources`.
+    pub all_resources: bool,
     /// `--dry-run`.
     pub dry_run: bool,
     /// `--parallel`; 0 means as many as there is work.
@@ -98,14 +100,13 @@ impl Flags {
     pub fn globals(self) -> Result<Globals, Failure> {
         let ansi = self.ansi.as_deref().map(ansi).transpose()?;
         let progress = self.progress.as_deref().map(style).transpose()?;
-        // every network and volume of the files is kept where it is used only: there is nothing more to include
-        let _ = self.all_resources;
         Ok(Globals {
             files: self.file,
             project_name: self.project_name.filter(|name| !name.is_empty()),
             project_directory: self.project_directory,
             env_files: self.env_file,
             profiles: self.profile,
+            all_resources: self.all_resources,
             dry_run: self.dry_run,
             parallel: limit(self.parallel.unwrap_or(0)),
             ansi,

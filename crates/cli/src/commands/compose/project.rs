@@ -87,6 +87,7 @@ fn read_with(
         env_files: globals.env_files.clone(),
         profiles: profiles.to_vec(),
         named_services: services.to_vec(),
+        all_resources: globals.all_resources,
         environment: environment.collect(),
         working_directory,
     }))
