@@ -193,6 +193,29 @@ fn privileged_drafts_are_overlays_of_their_parents() {
 }
 
 #[test]
+fn privileged_the_root_directory_keeps_its_attributes() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let (_directory, engine) = engine();
+    let base = LayerDraft::new(&engine, &[]).unwrap();
+    fs::set_permissions(path_of(base.root()), fs::Permissions::from_mode(0o1710)).unwrap();
+    std::os::unix::fs::chown(path_of(base.root()), Some(0), Some(42)).unwrap();
+    let base = base.commit().unwrap();
+    let top = layer(&engine, std::slice::from_ref(&base.digest), "f", "x");
+    build(
+        &engine,
+        &[base.clone(), top.clone()],
+        "2024-01-01T00:00:00Z",
+        &["app:1"],
+    );
+    let view = LayerView::open(&engine, &[base.digest, top.digest]).unwrap();
+    let id = create_container(&engine, "user", "app:1").parse().unwrap();
+    for path in [path_of(view.root()), engine.paths().writable_upper(&id)] {
+        let root = fs::metadata(path).unwrap();
+        assert_eq!((root.mode() & 0o7777, root.gid()), (0o1710, 42));
+    }
+}
+
+#[test]
 fn privileged_a_dropped_draft_leaves_nothing() {
     let (_directory, engine) = engine();
     let base = layer(&engine, &[], "f", "x");
@@ -425,6 +448,23 @@ fn privileged_removal_follows_dockers_rules() {
     let gone = [id.to_string(), base.digest.to_string()].map(RemovedImage::Deleted);
     assert_eq!(removed, [&[untagged("app:1")][..], &gone].concat());
     assert_empty(&engine);
+    // A name that could be the beginning of the image's id is a name all the same.
+    let base = layer(&engine, &[], "f", "z");
+    let id = build(&engine, &[base], "2024-01-01T00:00:00Z", &["app:3"]);
+    let tricky = &id.hex()[..5];
+    image::tag(&engine, "app:3", tricky).unwrap();
+    assert_eq!(
+        image::remove(&engine, tricky, false, false).unwrap(),
+        [untagged(&format!("{tricky}:latest"))]
+    );
+    let manifest = image::resolve(&engine, "app:3").unwrap().manifest.digest;
+    assert_eq!(
+        image::remove(&engine, manifest.as_str(), false, false)
+            .unwrap()
+            .len(),
+        3
+    );
+
     let error = image::remove(&engine, "app:1", true, false).expect_err("gone");
     assert_eq!(error.message, "No such image: app:1");
 }

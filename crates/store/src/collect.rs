@@ -108,6 +108,17 @@ impl Store {
         Ok(())
     }
 
+    /// Whether something unfinished lies about that has no owner: what a killed process or an earlier boot left. Two or
+    /// three directory listings; takes no lock, so what another process is about to fill can be taken for it.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn has_garbage(&self) -> Result<bool> {
+        let work = entries(&self.root().join("ingest/work"))?;
+        let boots = entries(&self.root().join("ingest/settling"))?;
+        Ok(boots.len() > 1 || work.iter().any(|path| !crate::draft::is_in_use(path)))
+    }
+
     fn reach(&self, roots: &Roots) -> Result<Reached> {
         let mut reached = Reached {
             blobs: roots.blobs.clone(),

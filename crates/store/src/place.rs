@@ -183,9 +183,13 @@ impl Store {
     }
 }
 
+/// For the engine's user only: layers have set-user-id programs.
 fn make_directory(path: &Path) -> Result<()> {
-    fs::DirBuilder::new()
+    use std::os::unix::fs::DirBuilderExt;
+    let mut builder = fs::DirBuilder::new();
+    builder
         .recursive(true)
+        .mode(0o700)
         .create(path)
         .map_err(Error::io("mkdir", path))
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::config::ContainerConfig;
 use crate::layer::mount::{self, Writable};
 use crate::record::Durability;
-use crate::{Engine, Error, ErrorKind, Result};
+use crate::{Engine, Error, ErrorKind, Result, layer};
 
 /// Mounts the root, writable. Only for whoever holds the owner lock: two overlays over one writable layer are undefined.
 ///
@@ -44,6 +44,7 @@ pub(super) fn make_dirs(engine: &Engine, config: &ContainerConfig) -> Result<()>
         .map_err(|error| io_error("mkdir", &upper, &error))?;
     fs::set_permissions(&upper, fs::Permissions::from_mode(0o755))
         .map_err(|error| io_error("chmod", &upper, &error))?;
+    layer::copy_root_attributes(engine, &config.image.layers, &upper)?;
     make_work(&work)
 }
 

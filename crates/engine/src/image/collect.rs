@@ -70,13 +70,13 @@ fn leave_note(engine: &Engine) -> Result<()> {
     })?)
 }
 
-/// Does a collection that had to wait. Pulls, loads and builds call it after they let go of the store lock, and removals
+/// Does a collection that had to wait, or that is due because a process was killed or the machine went down. Pulls, loads and builds call it after they let go of the store lock, and removals
 /// of containers when they are done.
 ///
 /// # Errors
 /// As [`collect`].
 pub fn collect_if_pending(engine: &Engine) -> Result<()> {
-    if pending_note(engine).exists() {
+    if pending_note(engine).exists() || engine.store().has_garbage().map_err(ImageError::from)? {
         collect(engine)?;
     }
     Ok(())

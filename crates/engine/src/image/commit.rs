@@ -3,7 +3,7 @@
 use ketch_spec::image::{Descriptor, ImageConfig, Manifest, media_type};
 use ketch_spec::{Digest, Reference};
 
-use super::ImageError;
+use super::{ImageError, tell};
 use crate::{Engine, Result, event};
 
 /// An image to make.
@@ -66,11 +66,11 @@ pub fn commit(engine: &Engine, image: NewImage) -> Result<Digest> {
         store
             .set_tag(reference, &target, false)
             .map_err(ImageError::from)?;
-        event::publish(
+        tell(
             engine,
-            &event::Event::now("image", "tag", config.digest.to_string())
+            event::Event::now("image", "tag", config.digest.to_string())
                 .with("name", reference.familiar()),
-        )?;
+        );
     }
     Ok(config.digest)
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use ketch_spec::image::{History, ImageConfig, RootFs};
 use ketch_spec::{Digest, Platform, Reference};
 
-use super::{ImageError, NewImage, change, collect, commit};
+use super::{ImageError, NewImage, change, collect, commit, tell};
 use crate::{Engine, Error, Result, event};
 
 /// How `import` makes the image.
@@ -83,9 +83,6 @@ pub fn import(engine: &Engine, reader: impl Read, options: &ImportOptions) -> Re
             tags,
         },
     )?;
-    event::publish(
-        engine,
-        &event::Event::now("image", "import", id.to_string()),
-    )?;
+    tell(engine, event::Event::now("image", "import", id.to_string()));
     Ok(id)
 }

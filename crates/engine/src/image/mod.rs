@@ -43,7 +43,8 @@ pub use resolve::{read_all, resolve, resolve_for};
 pub use save::{Format, save};
 pub use tag::{tag, untag};
 
-use crate::{Error, ErrorKind};
+use crate::event::{self, Event};
+use crate::{Engine, Error, ErrorKind};
 
 /// An image that is here.
 #[derive(Debug, Clone)]
@@ -158,6 +159,11 @@ pub(crate) fn store_kind(error: &store::Error) -> ErrorKind {
         store::Error::Source { .. } => ErrorKind::Unavailable,
         _ => ErrorKind::Internal,
     }
+}
+
+/// Publishes an event. A verb that is done is not undone by a full disk under the event log.
+pub(crate) fn tell(engine: &Engine, event: Event) {
+    let _ = event::publish(engine, &event);
 }
 
 /// `No such image: x`, in Docker's words.

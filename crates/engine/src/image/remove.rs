@@ -4,7 +4,7 @@ use ketch_spec::{Digest, Reference};
 
 use super::resolve::{records_of, resolve_merged};
 use super::usage::{containers_of, is_running};
-use super::{Image, ImageError, collect};
+use super::{Image, ImageError, collect, tell};
 use crate::container::Container;
 use crate::{Engine, Error, ErrorKind, Result, event};
 
@@ -56,7 +56,7 @@ pub(super) fn remove_records(
     let mut removed = Vec::new();
     let image = resolve_merged(engine, wanted)?;
     let containers = containers_of(engine, &image.id)?;
-    if is_id_prefix(&image.id, wanted) {
+    if is_by_id(&image, wanted) {
         check_by_id(&image, &containers, force)?;
     } else {
         if !force
@@ -79,10 +79,24 @@ pub(super) fn remove_records(
     Ok((removed, Some(image)))
 }
 
-/// Whether `wanted` names the image by its id: the rule that decides between "this name" and "this image".
-fn is_id_prefix(id: &Digest, wanted: &str) -> bool {
-    let digits = wanted.strip_prefix("sha256:").unwrap_or(wanted);
-    !digits.is_empty() && id.hex().starts_with(digits)
+/// Whether `wanted` means the image by a digest of its own (as resolving looks for it) and not by one of its names: that
+/// decides between "this name" and "this image".
+fn is_by_id(image: &Image, wanted: &str) -> bool {
+    let is_name = wanted
+        .parse::<Reference>()
+        .is_ok_and(|name| match &name.digest {
+            None => image.references.contains(&name),
+            Some(_) => true,
+        });
+    let digits = wanted
+        .strip_prefix("sha256:")
+        .unwrap_or(wanted)
+        .to_ascii_lowercase();
+    let digests = [&image.id, &image.target.digest, &image.manifest.digest];
+    !is_name
+        && digests
+            .iter()
+            .any(|digest| digest.hex().starts_with(&digits))
 }
 
 fn named(wanted: &str) -> Result<Reference> {
@@ -178,7 +192,7 @@ fn untag_one(
                 .remove_tag(reference, true)
                 .map_err(ImageError::from)?
         {
-            tell_untagged(engine, image, reference.familiar(), removed)?;
+            tell_untagged(engine, image, reference.familiar(), removed);
         }
     }
     let left = records_of(engine, &image.id)?;
@@ -202,7 +216,7 @@ fn untag_one(
     }
     for by_digest in image.repo_digests.iter().filter(|r| same_repository(r)) {
         if wanted.digest.is_none() {
-            tell_untagged(engine, image, by_digest.familiar(), removed)?;
+            tell_untagged(engine, image, by_digest.familiar(), removed);
         }
     }
     Ok(())
@@ -220,29 +234,23 @@ fn delete(engine: &Engine, image: &Image, removed: &mut Vec<RemovedImage>) -> Re
     }
     if named {
         for reference in image.references.iter().chain(&image.repo_digests) {
-            tell_untagged(engine, image, reference.familiar(), removed)?;
+            tell_untagged(engine, image, reference.familiar(), removed);
         }
     }
-    event::publish(
+    tell(
         engine,
-        &event::Event::now("image", "delete", image.id.to_string()),
-    )?;
+        event::Event::now("image", "delete", image.id.to_string()),
+    );
     removed.push(RemovedImage::Deleted(image.id.to_string()));
     Ok(())
 }
 
-fn tell_untagged(
-    engine: &Engine,
-    image: &Image,
-    name: String,
-    removed: &mut Vec<RemovedImage>,
-) -> Result<()> {
-    event::publish(
+fn tell_untagged(engine: &Engine, image: &Image, name: String, removed: &mut Vec<RemovedImage>) {
+    tell(
         engine,
-        &event::Event::now("image", "untag", image.id.to_string()).with("name", name.clone()),
-    )?;
+        event::Event::now("image", "untag", image.id.to_string()).with("name", name.clone()),
+    );
     removed.push(RemovedImage::Untagged(name));
-    Ok(())
 }
 
 /// Chain ids, lowest first (image specification, "Layer ChainID").

@@ -229,9 +229,12 @@ pub(super) fn list_manifests(
             if !store.has(&manifest.config.digest) {
                 return Ok(());
             }
-            let config: ImageConfig = store
-                .document(&manifest.config.digest)
-                .map_err(ImageError::from)?;
+            let config: ImageConfig = match store.document(&manifest.config.digest) {
+                Ok(config) => config,
+                // An artifact (a chart, a signature): its config is no image's.
+                Err(ketch_store::Error::Json { .. }) => return Ok(()),
+                Err(error) => return Err(ImageError::from(error).into()),
+            };
             let platform =
                 Platform::new(&config.os, &config.architecture, config.variant.as_deref());
             // Attestations sit in an index under a platform of their own.

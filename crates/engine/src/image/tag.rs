@@ -2,7 +2,7 @@
 
 use ketch_spec::Reference;
 
-use super::{ImageError, resolve};
+use super::{ImageError, resolve, tell};
 use crate::{Engine, Error, ErrorKind, Result, event};
 
 /// Gives an image (a reference, id or id prefix) another name. A name that meant another image is taken from it.
@@ -33,10 +33,10 @@ pub fn tag(engine: &Engine, source: &str, target: &str) -> Result<Reference> {
         .store()
         .set_tag(&reference, &image.target, already_remote)
         .map_err(ImageError::from)?;
-    event::publish(
+    tell(
         engine,
-        &event::Event::now("image", "tag", image.id.to_string()).with("name", reference.familiar()),
-    )?;
+        event::Event::now("image", "tag", image.id.to_string()).with("name", reference.familiar()),
+    );
     Ok(reference)
 }
 

@@ -22,9 +22,10 @@ pub struct LayerDraft {
     parents: Vec<Digest>,
     upper: PathBuf,
     work: PathBuf,
-    /// Let go before the directories are.
+    /// Declared, and so dropped, before the directories below it.
     root: Option<OwnedFd>,
-    draft: Draft,
+    /// Removes the directories.
+    _draft: Draft,
 }
 
 impl LayerDraft {
@@ -43,9 +44,7 @@ impl LayerDraft {
                 source,
             })?;
         }
-        if let Some(top) = parents.last() {
-            copy_root_attributes(engine, top, &upper)?;
-        }
+        copy_root_attributes(engine, parents, &upper)?;
         let writable = Writable {
             upper: &upper,
             work: &work,
@@ -58,7 +57,7 @@ impl LayerDraft {
             upper,
             work,
             root: Some(root),
-            draft,
+            _draft: draft,
         })
     }
 
@@ -128,14 +127,6 @@ impl LayerDraft {
     }
 }
 
-impl Drop for LayerDraft {
-    fn drop(&mut self) {
-        // Before the directories below it go with the draft.
-        self.root = None;
-        let _ = &self.draft;
-    }
-}
-
 /// A mount with `volatile` leaves a mark in the scratch directory that a second mount refuses (overlayfs,
 /// "Volatile mount"): after our own orderly use it says nothing.
 fn reset_work(work: &Path) -> Result<(), LayerError> {
@@ -147,10 +138,17 @@ fn reset_work(work: &Path) -> Result<(), LayerError> {
     })
 }
 
-/// The root of an overlay looks as its uppermost directory does: take over mode and owner.
-fn copy_root_attributes(engine: &Engine, top: &Digest, upper: &Path) -> Result<(), LayerError> {
+/// The root of an overlay looks as its uppermost directory does: gives a new upper directory the mode and owner that the
+/// root of the uppermost of `layers` has.
+///
+/// # Errors
+/// `NotFound` if the layer is not in the store; the kernel's.
+pub fn copy_root_attributes(engine: &Engine, layers: &[Digest], upper: &Path) -> Result<()> {
+    let Some(top) = layers.last() else {
+        return Ok(());
+    };
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let from = engine.store().open_lower(top)?;
+    let from = engine.store().open_lower(top).map_err(LayerError::from)?;
     let io = |call: &'static str| {
         move |source| LayerError::Io {
             call,
@@ -162,5 +160,6 @@ fn copy_root_attributes(engine: &Engine, top: &Digest, upper: &Path) -> Result<(
     std::os::unix::fs::chown(upper, Some(metadata.uid()), Some(metadata.gid()))
         .map_err(io("chown"))?;
     fs::set_permissions(upper, fs::Permissions::from_mode(metadata.mode() & 0o7777))
-        .map_err(io("chmod"))
+        .map_err(io("chmod"))?;
+    Ok(())
 }

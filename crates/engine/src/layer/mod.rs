@@ -13,7 +13,7 @@ use ketch_store as store;
 
 pub use archive::{ARCHIVE_HEAD_BYTES, ArchiveRoot, is_archive, looks_like_archive};
 pub use cache::{CacheRecord, cache_get, cache_list, cache_prune, cache_put, cache_roots};
-pub use draft::LayerDraft;
+pub use draft::{LayerDraft, copy_root_attributes};
 pub use mount::{Writable, mount};
 pub use view::LayerView;
 

@@ -260,8 +260,8 @@ fn extended(records: &[u8], after: Vec<u8>) -> Vec<u8> {
     .concat()
 }
 
-#[test]
-fn hostile_headers_are_refused() {
+/// Archives of damaged or hostile headers, and what is said of them.
+fn hostile_headers() -> Vec<(Vec<u8>, &'static str)> {
     let file = || block(b'0', b"victim", 0);
     let record = |key: &str, value: &[u8]| {
         let mut body = Vec::new();
@@ -270,7 +270,7 @@ fn hostile_headers_are_refused() {
     };
     let mut broken = file();
     broken[0] ^= 1;
-    let cases: Vec<(Vec<u8>, &str)> = vec![
+    vec![
         (broken, "at byte 0: its checksum is wrong"),
         (block(b'0', b"", 0), "archive entry \"\": it has no name"),
         (block(b'0', b"victim", 1), "ends in the middle of victim"),
@@ -328,8 +328,12 @@ fn hostile_headers_are_refused() {
             "archive entry \"victim\": it has no name",
         ),
         ([vec![0; 512], file()].concat(), "its checksum is wrong"),
-    ];
-    for (bytes, message) in cases {
+    ]
+}
+
+#[test]
+fn hostile_headers_are_refused() {
+    for (bytes, message) in hostile_headers() {
         let error = read_all(&bytes).expect_err(message);
         assert!(
             error.to_string().contains(message),

@@ -306,13 +306,12 @@ fn privileged_later_entries_replace_earlier_ones() {
     );
 }
 
-#[test]
-fn privileged_nothing_gets_out() {
-    let scratch = tempfile::tempdir().unwrap();
-    let (target, outside) = (scratch.path().join("root"), scratch.path().join("outside"));
-    let up = format!("../{}", outside.file_name().unwrap().to_str().unwrap());
-    let absolute = outside.to_str().unwrap().to_owned();
-    let cases: Vec<(Vec<(Entry, Vec<u8>)>, Option<&str>)> = vec![
+/// Entries of an archive, and what is said of them; None if they are harmless.
+type Attempt = (Vec<(Entry, Vec<u8>)>, Option<&'static str>);
+
+/// Archives that try to get out of their root: `up` leads to a directory beside it, `absolute` too.
+fn escapes(up: &str, absolute: &str) -> Vec<Attempt> {
+    let mut cases: Vec<Attempt> = vec![
         (
             vec![file("../outside/pwned", "x")],
             Some("\"../outside/pwned\": it leads out"),
@@ -331,16 +330,16 @@ fn privileged_nothing_gets_out() {
         ),
         // Links are followed inside the root: there is no such directory there.
         (
-            vec![link(Kind::Symlink, "l", &up), file("l/pwned", "x")],
+            vec![link(Kind::Symlink, "l", up), file("l/pwned", "x")],
             Some("\"l/pwned\""),
         ),
         (
-            vec![link(Kind::Symlink, "l", &absolute), file("l/pwned", "x")],
+            vec![link(Kind::Symlink, "l", absolute), file("l/pwned", "x")],
             Some("\"l/pwned\""),
         ),
         (
             vec![
-                link(Kind::Symlink, "l", &absolute),
+                link(Kind::Symlink, "l", absolute),
                 directory("l"),
                 file("l/pwned", "x"),
             ],
@@ -355,30 +354,37 @@ fn privileged_nothing_gets_out() {
         ),
         (
             vec![
-                link(Kind::Symlink, "l", &absolute),
+                link(Kind::Symlink, "l", absolute),
                 link(Kind::HardLink, "h", "l/secret"),
             ],
             Some("\"h\": it is a hard link"),
         ),
         (
             vec![
-                link(Kind::Symlink, "l", &absolute),
+                link(Kind::Symlink, "l", absolute),
                 (Entry::new(Kind::File, "l/.wh.secret"), vec![]),
             ],
             Some("\"l/.wh.secret\""),
         ),
         (
             vec![
-                link(Kind::Symlink, "l", &absolute),
+                link(Kind::Symlink, "l", absolute),
                 (Entry::new(Kind::File, "l/.wh..wh..opq"), vec![]),
             ],
             Some("\"l/.wh..wh..opq\""),
         ),
+    ];
+    cases.extend(more_escapes(absolute));
+    cases
+}
+
+fn more_escapes(absolute: &str) -> Vec<Attempt> {
+    vec![
         (
             vec![
                 directory("d"),
                 file("d/f", "1"),
-                link(Kind::Symlink, "d", &absolute),
+                link(Kind::Symlink, "d", absolute),
                 file("d/pwned", "x"),
             ],
             Some("\"d/pwned\""),
@@ -390,9 +396,9 @@ fn privileged_nothing_gets_out() {
             ],
             Some("\"l/pwned\""),
         ),
-        (vec![file(&absolute, "x")], None),
+        (vec![file(absolute, "x")], None),
         (
-            vec![link(Kind::Symlink, ".", &absolute)],
+            vec![link(Kind::Symlink, ".", absolute)],
             Some("it is the root directory"),
         ),
         (
@@ -407,8 +413,15 @@ fn privileged_nothing_gets_out() {
             vec![file(&"x".repeat(256), "")],
             Some("its name is longer than 255 bytes"),
         ),
-    ];
-    for (entries, message) in cases {
+    ]
+}
+
+#[test]
+fn privileged_nothing_gets_out() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (target, outside) = (scratch.path().join("root"), scratch.path().join("outside"));
+    let up = format!("../{}", outside.file_name().unwrap().to_str().unwrap());
+    for (entries, message) in escapes(&up, outside.to_str().unwrap()) {
         std::fs::create_dir(&target).unwrap();
         std::fs::create_dir(&outside).unwrap();
         std::fs::write(outside.join("secret"), b"secret").unwrap();

@@ -13,7 +13,7 @@ use ketch_spec::image::Descriptor;
 use ketch_spec::{Digest, Reference};
 use ketch_store::{Decoder, Imported};
 
-use super::{ImageError, PullObserver, collect, collect_if_pending};
+use super::{ImageError, PullObserver, collect, collect_if_pending, tell};
 use crate::{Engine, Error, ErrorKind, Result, event};
 
 /// One image that an archive held.
@@ -84,7 +84,7 @@ fn record(
             .set_tag(reference, target, false)
             .map_err(ImageError::from)?;
     }
-    event::publish(engine, &event::Event::now("image", "load", id.to_string()))?;
+    tell(engine, event::Event::now("image", "load", id.to_string()));
     match loaded.iter_mut().find(|other| other.id == id) {
         Some(same) => same.references.extend(references),
         None => loaded.push(Loaded { id, references }),
