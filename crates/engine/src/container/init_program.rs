@@ -4,9 +4,10 @@
 use std::path::PathBuf;
 
 use ketch_spec::Digest;
-use ketch_sys::fs::replace_file;
+use ketch_sys::fs::{rename_exclusive, replace_file};
 use ketch_sys::reaper;
 use rustix::fs::Mode;
+use rustix::io::Errno;
 
 use crate::{Engine, Error, ErrorKind, Result};
 
@@ -27,8 +28,16 @@ pub(super) fn ensure(engine: &Engine) -> Result<PathBuf> {
         .map(std::path::Path::to_owned)
         .unwrap_or_default();
     std::fs::create_dir_all(&folder).map_err(|error| failed(&error))?;
-    // a file cut short by a crash would be found by name for ever, so it is whole on disk before it has the name
-    replace_file(&path, reaper::PROGRAM, Mode::from_raw_mode(0o555), true)
-        .map_err(|error| failed(&error))?;
-    Ok(path)
+    // A file cut short by a crash would be found by name for ever, so it is whole on disk before it has the name; and
+    // whoever comes second leaves the first one's file alone, which somebody may be mounting.
+    let temporary = folder.join(format!(".{}", ketch_sys::fs::random_hex(8)));
+    replace_file(&temporary, reaper::PROGRAM, Mode::from_raw_mode(0o555), true).map_err(|error| failed(&error))?;
+    match rename_exclusive(&temporary, &path) {
+        Ok(()) => Ok(path),
+        Err(error) if error.errno == Errno::EXIST => {
+            std::fs::remove_file(&temporary).map_err(|error| failed(&error))?;
+            Ok(path)
+        }
+        Err(error) => Err(failed(&error)),
+    }
 }
