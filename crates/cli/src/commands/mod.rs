@@ -3,6 +3,7 @@
 
 use crate::command::Command;
 
+pub mod api;
 pub mod compose;
 pub mod container;
 pub mod image;
@@ -11,7 +12,8 @@ pub mod system;
 pub mod volume;
 
 /// Groups of commands, with what each is for.
-pub const GROUPS: [(&str, &str); 6] = [
+pub const GROUPS: [(&str, &str); 7] = [
+    ("api", "Serve the Engine API"),
     ("builder", "Manage builds"),
     ("container", "Manage containers"),
     ("image", "Manage images"),
@@ -59,6 +61,7 @@ pub const REFUSED: [&str; 32] = [
 /// Every command.
 pub fn all() -> impl Iterator<Item = &'static Command> {
     [
+        api::COMMANDS,
         compose::COMMANDS,
         container::COMMANDS,
         image::COMMANDS,

@@ -64,7 +64,7 @@ pub use start::{StartOptions, start};
 pub use state::{ContainerState, ExitRecord, Status};
 pub use stop::{StopOptions, stop};
 pub use top::{Top, top};
-pub use wait::{WaitCondition, wait};
+pub use wait::{WaitCondition, Waiting, begin_wait, wait};
 pub use watch::Watch;
 
 #[cfg(test)]

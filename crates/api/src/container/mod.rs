@@ -1,0 +1,17 @@
+//! Containers.
+
+mod body;
+pub mod create;
+pub mod exec;
+mod filter;
+mod host;
+pub mod list;
+pub mod logs;
+mod mounts;
+mod networks;
+mod security;
+mod status;
+pub mod verbs;
+pub mod wait;
+
+pub use networks::{Endpoint, endpoint_config};
