@@ -35,7 +35,7 @@ pub(super) fn request(engine: &Engine, id: &Id, request: &Request) -> Result<Opt
 /// # Errors
 /// The monitor's refusal; `Conflict` ("container x is not running") if there is no monitor.
 pub(super) fn command(engine: &Engine, id: &Id, what: &Request) -> Result<Reply> {
-    let watch = Watch::container(engine, id)?;
+    let mut watch = None;
     loop {
         let (_, state) = load::load(engine, id)?;
         if !is_live(state.status) {
@@ -45,7 +45,7 @@ pub(super) fn command(engine: &Engine, id: &Id, what: &Request) -> Result<Reply>
             Some(Reply::Failed(error)) => return Err(error),
             Some(reply) => return Ok(reply),
             // It is ending: its last state comes, or its lock falls and recovery follows.
-            None => watch.wait(LOOK_AGAIN)?,
+            None => look_again(engine, id, &mut watch)?,
         }
     }
 }
@@ -107,7 +107,7 @@ pub enum Reached {
 /// # Errors
 /// `NotFound` if it is not there, or goes meanwhile; input and output. A refusal of the monitor is an answer.
 pub fn reach(engine: &Engine, id: &Id, what: &Request) -> Result<Reached> {
-    let watch = Watch::container(engine, id)?;
+    let mut watch = None;
     let lock_path = engine.paths().owner_lock(id);
     loop {
         let (_, state) = load::load(engine, id)?;
@@ -128,7 +128,19 @@ pub fn reach(engine: &Engine, id: &Id, what: &Request) -> Result<Reached> {
                 });
             }
         }
-        watch.wait(LOOK_AGAIN)?;
+        look_again(engine, id, &mut watch)?;
+    }
+}
+
+/// Waits until there may be something new. The first time it only begins to watch, and what happened before that is
+/// seen by looking once more: a watch that is not needed is not made, because its end waits for the kernel (10 ms).
+fn look_again(engine: &Engine, id: &Id, watch: &mut Option<Watch>) -> Result<()> {
+    match watch {
+        Some(watch) => watch.wait(LOOK_AGAIN),
+        None => {
+            *watch = Some(Watch::container(engine, id)?);
+            Ok(())
+        }
     }
 }
 
@@ -138,7 +150,7 @@ pub fn reach(engine: &Engine, id: &Id, what: &Request) -> Result<Reached> {
 /// # Errors
 /// As [`reach`].
 pub fn own(engine: &Engine, id: &Id) -> Result<Option<(OwnerLock, ContainerConfig)>> {
-    let watch = Watch::container(engine, id)?;
+    let mut watch = None;
     let lock_path = engine.paths().owner_lock(id);
     loop {
         let (_, state) = load::load(engine, id)?;
@@ -154,7 +166,7 @@ pub fn own(engine: &Engine, id: &Id) -> Result<Option<(OwnerLock, ContainerConfi
                 return Ok(Some((lock, config)));
             }
         }
-        watch.wait(LOOK_AGAIN)?;
+        look_again(engine, id, &mut watch)?;
     }
 }
 
