@@ -187,6 +187,8 @@ fn states_change_and_are_listed() {
     world.file("s/compose.yaml", "services:\n  a: {image: busybox, command: sleep 1000, init: true}\n");
     let orphans = compose("up -d -t 1");
     assert!(orphans.stderr().contains("Found orphan containers ([s-b-1])"), "{}", orphans.describe());
+    let used = compose("down -t 1");
+    assert!(used.code() == Some(0) && used.stderr().contains("Network s_default  Resource is still in use"), "{}", used.describe());
     compose("up -d --remove-orphans --scale a=3 -t 1").ok();
     assert_eq!(compose("ps -q").ok().lines().count(), 3);
     compose("kill").ok();

@@ -1,7 +1,6 @@
 //! Images pulled and built.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use ketch_build::{BuildRequest, Context, DockerfileSource, NamedContext, Secret, StepNetwork};
 use ketch_engine::{Error, ErrorKind, Result, image};
@@ -86,7 +85,7 @@ fn build_request(
     };
     let dockerfile = match (&build.dockerfile_inline, &build.dockerfile) {
         (Some(text), _) => DockerfileSource::Text(text.clone()),
-        (None, Some(path)) if *path != PathBuf::from("Dockerfile") => {
+        (None, Some(path)) if path.as_os_str() != "Dockerfile" => {
             DockerfileSource::Path(build.context.join(path))
         }
         _ => DockerfileSource::Default,

@@ -29,26 +29,16 @@ pub(super) fn perform(run: &Run<'_>, action: &Action) -> Result<()> {
             condition,
             required,
         } => wait::wait(run, service, *condition, *required),
-        Action::RemoveNetwork(name) => told(
-            run,
-            &format!("Network {name}"),
-            "Removing",
-            "Removed",
-            || network::remove(run.engine, name).or_else(gone),
-        ),
-        Action::RemoveVolume(name) => told(
-            run,
-            &format!("Volume {name}"),
-            "Removing",
-            "Removed",
-            || volume::remove(run.engine, name, true),
-        ),
-        Action::RemoveImage(name) => {
-            told(run, &format!("Image {name}"), "Removing", "Removed", || {
-                let removed = image::remove(run.engine, name, false, false);
-                removed.map(drop).or_else(gone)
-            })
-        }
+        Action::RemoveNetwork(name) => unless_used(run, &format!("Network {name}"), || {
+            network::remove(run.engine, name).or_else(gone)
+        }),
+        Action::RemoveVolume(name) => unless_used(run, &format!("Volume {name}"), || {
+            volume::remove(run.engine, name, true).or_else(gone)
+        }),
+        Action::RemoveImage(name) => unless_used(run, &format!("Image {name}"), || {
+            let removed = image::remove(run.engine, name, false, false);
+            removed.map(drop).or_else(gone)
+        }),
         other => change(run, other),
     }
 }
@@ -118,6 +108,21 @@ fn gone(error: Error) -> Result<()> {
     } else {
         Err(error)
     }
+}
+
+/// Removes what nobody uses; what is in use stays, as with Docker Compose.
+fn unless_used(run: &Run<'_>, subject: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    run.observer.event(subject, "Removing");
+    let (status, outcome) = match work() {
+        Ok(()) => ("Removed", Ok(())),
+        // the two kinds that Docker's engine has for it
+        Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::Forbidden) => {
+            ("Resource is still in use", Ok(()))
+        }
+        Err(error) => ("Error", Err(error)),
+    };
+    run.observer.event(subject, status);
+    outcome
 }
 
 pub(super) fn told(

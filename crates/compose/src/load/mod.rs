@@ -13,6 +13,7 @@ use crate::reader::Reader;
 mod check;
 mod document;
 mod files;
+mod rebase;
 
 /// What the caller says about a project.
 #[derive(Debug, Clone, Default)]

@@ -191,9 +191,122 @@ fn mistakes_name_file_line_and_value() {
             "is a cycle",
         ),
         ("list", "- a\n", "top-level object must be a mapping"),
+        (
+            "scale",
+            "services:\n  a: {image: x, scale: 100000}\n",
+            "1024 are the most",
+        ),
+        (
+            "unset",
+            "services:\n  a: {image: x, secrets: [s]}\nsecrets: {s: {environment: NOT_SET}}\n",
+            "\"NOT_SET\", which is not set",
+        ),
+        (
+            "sources",
+            "services:\n  a: {image: x, secrets: [s]}\nsecrets: {s: {file: ./a, environment: B}}\n",
+            "must have one of",
+        ),
+        (
+            "namespace",
+            "services:\n  a: {image: x, userns_mode: private}\n",
+            "can only be host",
+        ),
     ] {
         let case = Case::new(name, &[("compose.yaml", text)]);
         let error = case.load().expect_err(name).to_string();
         assert!(error.contains(expected), "{name}: {error}");
     }
+}
+
+#[test]
+fn what_two_files_both_have_must_be_the_same() {
+    let case = Case::new(
+        "conflict",
+        &[
+            (
+                "compose.yaml",
+                "include: [other.yaml]\nservices:\n  a: {image: x}\n",
+            ),
+            ("other.yaml", "services:\n  a: {image: y}\n"),
+        ],
+    );
+    let error = case.load().expect_err("a conflict").to_string();
+    assert!(
+        error.contains("services.a conflicts with imported resource"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_no_service_uses_is_left_out() {
+    let mut case = Case::new(
+        "unused",
+        &[(
+            "compose.yaml",
+            "services:\n  a: {image: x, networks: [used]}\n  b: {image: x, profiles: [off], volumes: ['v:/v']}\nnetworks: {used: , idle: }\nvolumes: {v: }\nsecrets: {s: {file: ./s}}\n",
+        )],
+    );
+    let project = case.load().expect("a project");
+    assert_eq!(project.networks.keys().collect::<Vec<_>>(), ["used"]);
+    assert!(project.volumes.is_empty() && !project.to_yaml().contains("volumes"));
+    assert_eq!(project.profiles().into_iter().collect::<Vec<_>>(), ["off"]);
+    case.options.all_resources = true;
+    let project = case.load().expect("a project");
+    assert!(project.networks.contains_key("idle") && project.volumes.contains_key("v"));
+}
+
+#[test]
+fn files_may_be_named_by_the_environment_file() {
+    let case = Case::new(
+        "named",
+        &[
+            (
+                ".env",
+                "COMPOSE_FILE=one.yaml:two.yaml\nCOMPOSE_PROFILES=p\n",
+            ),
+            (
+                "one.yaml",
+                "services:\n  a: {image: x, label_file: ./l, labels: {own: 1}, build: {context: ., additional_contexts: {base: ./b}}}\n",
+            ),
+            (
+                "two.yaml",
+                "services:\n  b: {image: y, profiles: [p], depends_on: {a: }}\n",
+            ),
+            ("l", "from=file\nown=0\n"),
+        ],
+    );
+    let project = case.load().expect("a project");
+    assert_eq!(project.services.keys().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(
+        project.files,
+        [
+            case.directory.join("one.yaml"),
+            case.directory.join("two.yaml")
+        ]
+    );
+    let yaml = project.to_yaml();
+    assert!(
+        yaml.contains("from: file") && yaml.contains("own: \"1\""),
+        "{yaml}"
+    );
+    let build = project.services["a"].build.as_ref().expect("a build");
+    assert_eq!(
+        build.contexts["base"],
+        case.directory.join("b").to_string_lossy()
+    );
+}
+
+#[test]
+fn a_dollar_is_printed_so_that_it_is_read_as_one() {
+    let case = Case::new(
+        "dollar",
+        &[(
+            "compose.yaml",
+            "services:\n  a: {image: x, command: 'echo $$HOME'}\n",
+        )],
+    );
+    let project = case.load().expect("a project");
+    assert!(project.to_yaml().contains("$$HOME"));
+    let request = crate::request::create_request(&project, &project.services["a"], 1, &|_| None);
+    assert_eq!(request.expect("a request").command, ["echo", "$HOME"]);
 }

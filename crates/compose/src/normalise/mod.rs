@@ -8,6 +8,7 @@ use crate::error::{LoadError, Position};
 use crate::node::{Node, Value};
 use crate::reader::Reader;
 
+mod build;
 mod environment;
 mod ports;
 mod service;

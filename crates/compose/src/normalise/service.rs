@@ -1,8 +1,7 @@
 //! One service.
 
 use super::{
-    Surroundings, absolute, boolean, environment, list, map, owned_map, pairs, ports, text, texts,
-    volumes,
+    Surroundings, boolean, environment, list, map, owned_map, pairs, ports, text, texts, volumes,
 };
 use crate::error::LoadError;
 use crate::node::{Node, Value};
@@ -155,7 +154,7 @@ fn field(
         "userns_mode" if !matches!(value.text()?.as_str(), "" | "host") => {
             return Err(value.error("can only be host"));
         }
-        "build" => build(value, around)?,
+        "build" => super::build::build(value, around)?,
         "command" | "entrypoint" if value.is_null() => return Ok(None),
         "command" | "entrypoint" => texts(value.command()?, at),
         "ports" => ports::ports(value)?,
@@ -266,113 +265,8 @@ fn depends_on(value: &Reader<'_>) -> Result<Node, LoadError> {
     Ok(owned_map(entries, at))
 }
 
-const BUILD_KEYS: &[&str] = &[
-    "context",
-    "dockerfile",
-    "dockerfile_inline",
-    "args",
-    "target",
-    "labels",
-    "network",
-    "no_cache",
-    "pull",
-    "shm_size",
-    "extra_hosts",
-    "tags",
-    "platforms",
-    "additional_contexts",
-    "cache_from",
-    "secrets",
-];
-
-fn build(value: &Reader<'_>, around: &Surroundings<'_>) -> Result<Node, LoadError> {
-    let at = value.position();
-    if !value.is_map() {
-        let context = text(absolute(&value.text()?, around), at);
-        return Ok(map(
-            vec![("context", context), ("dockerfile", text("Dockerfile", at))],
-            at,
-        ));
-    }
-    value.check_keys(
-        BUILD_KEYS,
-        &[
-            "cache_to",
-            "entitlements",
-            "isolation",
-            "no_cache_filter",
-            "privileged",
-            "provenance",
-            "sbom",
-            "ssh",
-            "ulimits",
-        ],
-    )?;
-    let mut entries = Vec::new();
-    let context = value
-        .get("context")
-        .map_or(Ok(".".to_owned()), |context| context.text())?;
-    if context.contains("://") {
-        return Err(value.error(format!(
-            "context {context} is remote, which is not supported"
-        )));
-    }
-    entries.push(("context".to_owned(), text(absolute(&context, around), at)));
-    for (key, item) in value.entries()? {
-        let node = match key {
-            "context" => continue,
-            _ if item.is_null() || key.starts_with("x-") => continue,
-            "args" => arguments(&item, around)?,
-            "labels" => pairs(&item, &['='])?,
-            "extra_hosts" => extra_hosts(&item)?,
-            "additional_contexts" => contexts(&item, around)?,
-            "secrets" => references(&item)?,
-            "tags" | "platforms" | "cache_from" => texts(item.texts()?, item.position()),
-            _ => item.node().clone(),
-        };
-        entries.push((key.to_owned(), node));
-    }
-    if value.get("dockerfile").is_none() && value.get("dockerfile_inline").is_none() {
-        entries.push(("dockerfile".to_owned(), text("Dockerfile", at)));
-    }
-    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(owned_map(entries, at))
-}
-
-/// `additional_contexts`: directories made absolute; images as they are.
-fn contexts(value: &Reader<'_>, around: &Surroundings<'_>) -> Result<Node, LoadError> {
-    let at = value.position();
-    let mut entries = Vec::new();
-    for (name, given) in value.pairs(&['='])? {
-        let given = given.unwrap_or_default();
-        let context = match given.split_once(':') {
-            Some(("docker-image", _)) => given,
-            Some((kind, rest)) if kind == "service" || rest.starts_with("//") => {
-                return Err(value.error(format!("{given:?} is not supported")));
-            }
-            _ => absolute(&given, around),
-        };
-        entries.push((name, text(context, at)));
-    }
-    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(owned_map(entries, at))
-}
-
-/// Build arguments: a bare name takes the caller's value, or is left out.
-fn arguments(value: &Reader<'_>, around: &Surroundings<'_>) -> Result<Node, LoadError> {
-    let at = value.position();
-    let mut entries = Vec::new();
-    for (name, given) in value.pairs(&['='])? {
-        if let Some(given) = given.or_else(|| around.variables.get(&name).cloned()) {
-            entries.push((name, text(given, at)));
-        }
-    }
-    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(owned_map(entries, at))
-}
-
 /// `name=address` and `name:address`, also as a mapping, as `name=address`.
-fn extra_hosts(value: &Reader<'_>) -> Result<Node, LoadError> {
+pub(super) fn extra_hosts(value: &Reader<'_>) -> Result<Node, LoadError> {
     let hosts = value.pairs(&['=', ':'])?;
     let joined: Result<Vec<_>, _> = hosts
         .into_iter()
@@ -432,7 +326,7 @@ fn healthcheck(value: &Reader<'_>) -> Result<Node, LoadError> {
 }
 
 /// Secrets and configs: short forms become `{source, target}`.
-fn references(value: &Reader<'_>) -> Result<Node, LoadError> {
+pub(super) fn references(value: &Reader<'_>) -> Result<Node, LoadError> {
     let mut items = Vec::new();
     for item in value.items()? {
         let at = item.position();

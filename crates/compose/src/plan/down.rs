@@ -82,37 +82,26 @@ pub fn plan_down(project: &Project, observed: &Observed, options: &DownOptions) 
     }
     let all: BTreeSet<usize> = removed.into_values().flatten().collect();
     for name in &observed.own_networks {
-        plan.push(
-            Action::RemoveNetwork(name.clone()),
-            all.iter().copied(),
-            "the project goes down",
-        );
+        let remove = Action::RemoveNetwork(name.clone());
+        plan.push(remove, all.iter().copied(), "the project goes down");
     }
     if options.volumes {
-        let declared = project
-            .volumes
-            .values()
-            .filter(|volume| !volume.external)
-            .map(|volume| volume.name.clone());
-        let names: BTreeSet<String> = observed
-            .own_volumes
-            .iter()
-            .cloned()
-            .chain(declared)
-            .collect();
-        for name in names
-            .into_iter()
-            .filter(|name| observed.volumes.contains(name))
-        {
-            plan.push(
-                Action::RemoveVolume(name),
-                all.iter().copied(),
-                "volumes were to go too",
-            );
+        for name in own_volumes(project, observed) {
+            let remove = Action::RemoveVolume(name);
+            plan.push(remove, all.iter().copied(), "volumes were to go too");
         }
     }
     images(project, observed, options.images, &all, &mut plan);
     plan
+}
+
+/// Volumes that carry the project's label, or that its files name as its own, as far as they are there.
+fn own_volumes(project: &Project, observed: &Observed) -> BTreeSet<String> {
+    let declared = project.volumes.values().filter(|volume| !volume.external);
+    let declared = declared.map(|volume| &volume.name);
+    let names = observed.own_volumes.iter().chain(declared);
+    let is_there = |name: &&String| observed.volumes.contains(*name);
+    names.filter(is_there).cloned().collect()
 }
 
 fn images(

@@ -9,6 +9,7 @@ mod down;
 mod images;
 mod lifecycle;
 mod observed;
+mod selection;
 mod up;
 
 pub use action::{Action, Target};
@@ -16,7 +17,8 @@ pub use down::{DownOptions, RemoveImages, plan_down};
 pub use images::{ImageOptions, PullMode, plan_builds, plan_images, plan_pulls};
 pub use lifecycle::{Lifecycle, plan_lifecycle, plan_remove};
 pub use observed::{Observed, ObservedContainer};
-pub use up::{UpOptions, plan_up, selection};
+pub use selection::selection;
+pub use up::{UpOptions, plan_up};
 
 /// Operations and their order.
 #[derive(Debug, Clone, Default, PartialEq)]

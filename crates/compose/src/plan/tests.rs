@@ -193,3 +193,149 @@ fn what_is_external_must_be_there() {
         "{error}"
     );
 }
+
+#[test]
+fn a_replacement_that_was_cut_short_is_finished() {
+    let project = project(TWO);
+    let mut observed = up(&project);
+    let web = observed.containers[1].clone();
+    observed.containers[1].name = "0123_p-web-1".into();
+    let options = UpOptions::default();
+    let plan = plan_up(&project, &observed, &options)
+        .expect("a plan")
+        .to_string();
+    assert!(
+        plan.contains("rename container 0123_p-web-1 to p-web-1"),
+        "{plan}"
+    );
+    // with the old one still there, the new one goes
+    let temporary = std::mem::replace(&mut observed.containers[1], web);
+    observed.containers.insert(
+        0,
+        ObservedContainer {
+            id: "0123".into(),
+            ..temporary
+        },
+    );
+    let plan = plan_up(&project, &observed, &options)
+        .expect("a plan")
+        .to_string();
+    assert!(
+        plan.contains("remove container 0123_p-web-1 (there are more than wanted)"),
+        "{plan}"
+    );
+    assert!(!plan.contains("rename"), "{plan}");
+}
+
+#[test]
+fn what_shares_a_namespace_is_made_after_and_recreated_with_it() {
+    let text = "services:\n  a: {image: w}\n  b: {image: w, network_mode: 'service:a'}\n";
+    let project = project(text);
+    let plan = plan_up(&project, &Observed::default(), &UpOptions::default()).expect("a plan");
+    assert_eq!(
+        lines(&plan),
+        [
+            "create network default {}",
+            "create container p-a-1 {0}",
+            "start container p-a-1 {1}",
+            "create container p-b-1 {0, 1}",
+            "start container p-b-1 {2, 3}",
+        ]
+    );
+    let mut observed = up(&project);
+    observed.containers[0].config_hash = "old".into();
+    let plan = plan_up(&project, &observed, &UpOptions::default())
+        .expect("a plan")
+        .to_string();
+    assert!(
+        plan.contains("_p-b-1 (what it depends on was recreated)"),
+        "{plan}"
+    );
+}
+
+#[test]
+fn preparing_for_a_run_leaves_its_service_alone() {
+    let options = UpOptions {
+        services: vec!["web".into()],
+        only_prepare: Some("web".into()),
+        ..UpOptions::default()
+    };
+    let plan = plan_up(&project(TWO), &Observed::default(), &options).expect("a plan");
+    let text = plan.to_string();
+    assert!(
+        text.contains("wait until db is healthy") && !text.contains("p-web-1"),
+        "{text}"
+    );
+}
+
+#[test]
+fn images_are_pulled_once_and_built_in_a_row() {
+    let project = project(
+        "services:\n  a: {image: x}\n  b: {image: x}\n  c: {build: .}\n  d: {build: .}\n  e: {image: y, build: .}\n  f: {image: z, pull_policy: always}\n",
+    );
+    let services: Vec<String> = project.services.keys().cloned().collect();
+    let mut observed = Observed::default();
+    let plan = |observed: &Observed, options: &ImageOptions| {
+        lines(&plan_images(&project, &services, observed, options).expect("a plan"))
+    };
+    assert_eq!(
+        plan(&observed, &ImageOptions::default()),
+        [
+            "pull image of a {}",
+            "build image of c {}",
+            "build image of d {1}",
+            "pull or build image of e {2}",
+            "pull image of f {}",
+        ]
+    );
+    for image in ["x", "y", "z", "p-c", "p-d"] {
+        observed.images.insert(image.into(), "i".into());
+    }
+    assert_eq!(
+        plan(&observed, &ImageOptions::default()),
+        ["pull image of f {}"]
+    );
+    let build = ImageOptions {
+        build: true,
+        pull: PullMode::Never,
+        ..ImageOptions::default()
+    };
+    assert_eq!(plan(&observed, &build).len(), 3);
+    observed.images.remove("p-c");
+    let never = ImageOptions {
+        no_build: true,
+        ..ImageOptions::default()
+    };
+    let error = plan_images(&project, &services, &observed, &never).expect_err("no image");
+    assert!(
+        error.to_string().starts_with("No such image: p-c"),
+        "{error}"
+    );
+}
+
+#[test]
+fn states_change_in_order() {
+    let project = project(TWO);
+    let mut observed = up(&project);
+    let plan = |observed: &Observed, what| lines(&plan_lifecycle(&project, observed, &[], what));
+    let stop = Lifecycle::Stop { timeout_s: None };
+    assert_eq!(
+        plan(&observed, stop),
+        ["stop container p-web-1 {}", "stop container p-db-1 {0}"]
+    );
+    assert_eq!(plan(&observed, Lifecycle::Start), [""; 0]);
+    assert_eq!(plan(&observed, Lifecycle::Pause).len(), 2);
+    for container in &mut observed.containers {
+        container.running = false;
+    }
+    assert_eq!(
+        plan(&observed, Lifecycle::Start),
+        [
+            "start container p-db-1 {}",
+            "wait until db is healthy {0}",
+            "start container p-web-1 {0, 1}",
+        ]
+    );
+    let removed = plan_remove(&observed, &["web".into()], false, false);
+    assert_eq!(lines(&removed), ["remove container p-web-1 {}"]);
+}

@@ -8,27 +8,29 @@ use super::Result;
 use crate::model::strings;
 use crate::reader::Reader;
 
+/// `deploy.resources`. What else `deploy` may say is for a swarm, and means nothing on one machine.
+fn deployed<'a>(reader: &Reader<'a>) -> Result<Option<Reader<'a>>> {
+    let Some(deploy) = reader.get("deploy") else {
+        return Ok(None);
+    };
+    let known = [
+        "replicas",
+        "restart_policy",
+        "resources",
+        "mode",
+        "placement",
+        "update_config",
+        "rollback_config",
+        "endpoint_mode",
+        "labels",
+    ];
+    deploy.check_keys(&known, &[])?;
+    Ok(deploy.get("resources"))
+}
+
 /// Limits, from the service's own keys and from `deploy.resources`.
 pub(super) fn resources(reader: &Reader<'_>) -> Result<Resources> {
-    let deploy = reader
-        .get("deploy")
-        .and_then(|deploy| deploy.get("resources"));
-    if let Some(deploy) = reader.get("deploy") {
-        deploy.check_keys(
-            &[
-                "replicas",
-                "restart_policy",
-                "resources",
-                "mode",
-                "placement",
-                "update_config",
-                "rollback_config",
-                "endpoint_mode",
-                "labels",
-            ],
-            &[],
-        )?;
-    }
+    let deploy = deployed(reader)?;
     let limit = |key: &str| {
         deploy
             .as_ref()
