@@ -19,6 +19,8 @@ pub struct Call {
     pub query: Query,
     /// `Content-Type`, without parameters.
     pub content_type: String,
+    /// `X-Registry-Auth`, as it came.
+    pub registry_auth: String,
     /// The body.
     pub body: Bytes,
 }
@@ -212,6 +214,7 @@ mod tests {
             name: String::new(),
             query: Query::default(),
             content_type: content_type.into(),
+            registry_auth: String::new(),
             body: Bytes::from_static(body.as_bytes()),
         };
         let json = |content_type, body| call(content_type, body).json::<serde_json::Value>();

@@ -10,6 +10,7 @@ mod container;
 mod error;
 mod filters;
 mod image;
+mod image_pull;
 mod info;
 mod listen;
 mod moment;

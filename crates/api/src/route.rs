@@ -5,7 +5,7 @@ use ketch_engine::Result;
 use crate::call::{Call, decode};
 use crate::reply::Reply;
 use crate::shared::Shared;
-use crate::{container, image, network, system, volume};
+use crate::{container, image, image_pull, network, system, volume};
 
 /// A handler: converts, calls one verb, converts. Runs on a blocking thread.
 pub type Handler = fn(&Shared, &Call) -> Result<Reply>;
@@ -92,6 +92,7 @@ pub const ROUTES: &[Route] = &[
     verb("POST", "/exec/{id}/resize", container::exec::resize),
     verb("GET", "/exec/{id}/json", container::exec::inspect),
     verb("GET", "/images/json", image::list),
+    verb("POST", "/images/create", image_pull::handle),
     verb("GET", "/images/{name}/json", image::inspect),
     verb("GET", "/images/{name}/history", image::history),
     verb("POST", "/images/{name}/tag", image::tag),
@@ -124,7 +125,6 @@ pub const ROUTES: &[Route] = &[
     not_served("POST", "/build"),
     not_served("POST", "/build/prune"),
     not_served("POST", "/build/cancel"),
-    not_served("POST", "/images/create"),
     not_served("GET", "/images/{name}/attestations"),
     not_served("POST", "/images/{name}/push"),
     not_served("GET", "/images/search"),

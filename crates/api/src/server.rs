@@ -172,13 +172,15 @@ async fn handle(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Result<
         Action::Attach | Action::ExecStart => connection::Upgrade::of(&mut request),
         Action::Verb(_) => None,
     };
-    let content_type = request
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.split(';').next())
-        .map(|text| text.trim().to_lowercase())
-        .unwrap_or_default();
+    let header = |name: &str| {
+        let value = request.headers().get(name);
+        let text = value.and_then(|value| value.to_str().ok());
+        text.unwrap_or_default().to_owned()
+    };
+    let content_type = header(CONTENT_TYPE.as_str());
+    let content_type = content_type.split(';').next().unwrap_or_default();
+    let content_type = content_type.trim().to_lowercase();
+    let registry_auth = header("x-registry-auth");
     // What follows the head of an attach without an upgrade is its standard input, which does not end.
     let body = match route.action {
         Action::Attach => Bytes::new(),
@@ -189,6 +191,7 @@ async fn handle(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Result<
         name,
         query: Query::parse(uri.query().unwrap_or_default()),
         content_type,
+        registry_auth,
         body,
     };
     match route.action {

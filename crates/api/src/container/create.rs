@@ -259,7 +259,7 @@ mod tests {
             host(json!({"Mounts": [{"Type": "bind", "Source": "rel", "Target": "/x"}]})).is_err()
         );
         assert!(
-            host(json!({"Binds": ["a:/x", "b:/x"]}))
+            host(json!({"Binds": ["aa:/x", "bb:/x"]}))
                 .unwrap_err()
                 .message
                 .contains("Duplicate")
