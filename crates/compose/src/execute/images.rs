@@ -46,10 +46,12 @@ pub(super) fn build(run: &Run<'_>, service: &Service) -> Result<()> {
     told(run, &service.image, "Building", "Built", || {
         let observer = run.observer.build(&service.name);
         let built = ketch_build::build(run.engine, request, &*observer);
-        let failed = |error: ketch_build::BuildError| Error::new(error.kind(), error.to_string());
-        built
-            .map(drop)
-            .map_err(|error| in_service(failed(error), service))
+        let failed = |error: ketch_build::BuildError| {
+            // the report has several lines: it begins on one of its own
+            let report = format!("service {} failed to build\n{error}", service.name);
+            Error::new(error.kind(), report)
+        };
+        built.map(drop).map_err(failed)
     })
 }
 

@@ -48,7 +48,8 @@ fn change(run: &Run<'_>, action: &Action) -> Result<()> {
     let engine = run.engine;
     let with = |target: &Target, before, after, verb: &dyn Fn(&str) -> Result<()>| {
         told(run, &subject(target), before, after, || {
-            verb(&id(run, target)?)
+            let done = verb(&id(run, target)?);
+            done.map_err(|error| error.context(format!("container {}", target.name())))
         })
     };
     match action {
@@ -246,7 +247,8 @@ fn create(run: &Run<'_>, action: &Action) -> Result<()> {
         None => (name.clone(), "Creating", "Created"),
     };
     told(run, &format!("Container {shown}"), before, after, || {
-        let created = container::create(run.engine, request, &image::Silent)?;
+        let created = container::create(run.engine, request, &image::Silent)
+            .map_err(|error| error.context(format!("service {service}")))?;
         for warning in &created.warnings {
             run.observer.warning(&format!("{shown}: {warning}"));
         }
