@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use hyper::StatusCode;
-use ketch_engine::ErrorKind;
+use ketch_engine::{Error, ErrorKind};
 
 /// Why the server could not serve. Errors of single requests are answers, not these.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,24 @@ pub enum ServeError {
         /// What came of it.
         source: io::Error,
     },
+}
+
+impl From<ServeError> for Error {
+    fn from(error: ServeError) -> Self {
+        let kind = match &error {
+            ServeError::AlreadyServed { .. } => ErrorKind::Conflict,
+            ServeError::Socket { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                ErrorKind::Forbidden
+            }
+            ServeError::Socket { .. } | ServeError::Runtime { .. } => ErrorKind::Internal,
+        };
+        match std::error::Error::source(&error) {
+            Some(source) => Self::caused(kind, error.to_string(), source),
+            None => Self::new(kind, error.to_string()),
+        }
+    }
 }
 
 /// The status of an error kind.

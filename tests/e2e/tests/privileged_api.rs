@@ -63,12 +63,12 @@ impl Server {
         made["Id"].as_str().expect("an id").to_owned()
     }
 
-    /// Takes over a connection, as clients that attach do; what follows the head is the stream.
-    fn hijack(&self, path: &str, body: &str) -> UnixStream {
+    /// Sends a POST and reads the head of its answer; what follows is for the caller.
+    fn open(&self, path: &str, headers: &str, body: &str) -> (String, UnixStream) {
         let mut stream = UnixStream::connect(&self.socket).expect("connect");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time-out");
         let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: ketch\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "POST {path} HTTP/1.1\r\nHost: ketch\r\n{headers}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         stream.write_all(head.as_bytes()).expect("send the head");
@@ -78,8 +78,13 @@ impl Server {
             stream.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&answer)));
             answer.push(byte[0]);
         }
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+        (String::from_utf8_lossy(&answer).into_owned(), stream)
+    }
+
+    /// Takes over a connection, as clients that attach do: what is left is the stream.
+    fn hijack(&self, path: &str, body: &str) -> UnixStream {
+        let (head, stream) = self.open(path, "Connection: Upgrade\r\nUpgrade: tcp", body);
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
         stream
     }
 
@@ -180,13 +185,9 @@ fn logs_and_streams_are_framed_and_a_terminal_is_not() {
     });
     let id = server.create("one", &body);
     let mut stream = server.hijack("/containers/one/attach?stream=1&stdin=1&stdout=1&stderr=1", "");
-    let path = format!("http://ketch/containers/{id}/wait?condition=removed");
-    let mut waiter = Command::new("curl");
-    waiter.args(["--silent", "--no-buffer", "--include", "--max-time", "30", "--request", "POST", "--unix-socket"]);
-    let mut waiter = waiter.arg(&server.socket).arg(path).stdout(Stdio::piped()).spawn().expect("run curl");
-    let mut waited = BufReader::new(waiter.stdout.take().expect("a pipe"));
-    let mut head = String::new();
-    waited.read_line(&mut head).expect("the head comes before the exit");
+    // The head of the wait comes before the exit: only then is it safe to start.
+    let wait = format!("/containers/{id}/wait?condition=removed");
+    let (head, mut waited) = server.open(&wait, "Connection: close", "");
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     server.expect(204, "POST", "/containers/one/start", None);
     stream.write_all(b"typed").expect("type");
@@ -196,8 +197,7 @@ fn logs_and_streams_are_framed_and_a_terminal_is_not() {
     assert_eq!(seen, [frame(1, "typed"), frame(2, "err\n")].concat());
     let mut rest = String::new();
     waited.read_to_string(&mut rest).expect("read the exit");
-    assert!(rest.trim_end().ends_with(r#"{"StatusCode":3}"#), "{rest}");
-    waiter.wait().expect("wait for curl");
+    assert!(rest.contains(r#"{"StatusCode":3}"#), "{rest}");
 
     world.run("run --name two busybox sh -c 'echo one; echo two >&2'").ok();
     let logs = |query: &str| {
@@ -240,27 +240,27 @@ fn images_networks_and_volumes_are_served() {
     assert_eq!(server.expect(200, "DELETE", "/images/local/box:1", None), json!([{"Untagged": "local/box:1"}]));
     server.expect(404, "GET", "/images/local/box:1/json", None);
 
-    let pool = json!({"Name": "n", "IPAM": {"Config": [{"Subnet": "10.88.0.0/24"}]}});
+    let pool = json!({"Name": "net", "IPAM": {"Config": [{"Subnet": "10.88.0.0/24"}]}});
     server.expect(201, "POST", "/networks/create", Some(&pool));
-    server.expect(409, "POST", "/networks/create", Some(&json!({"Name": "n"})));
+    server.expect(409, "POST", "/networks/create", Some(&json!({"Name": "net"})));
     world.run("run -d --name web busybox sleep 600").ok();
     let endpoint = json!({"Container": "web", "EndpointConfig": {"Aliases": ["alias"], "IPAMConfig": {"IPv4Address": "10.88.0.9"}}});
-    server.expect(200, "POST", "/networks/n/connect", Some(&endpoint));
-    assert!(server.get("/networks/n")["Containers"].to_string().contains("10.88.0.9/24"));
-    server.expect(403, "DELETE", "/networks/n", None);
-    server.expect(200, "POST", "/networks/n/disconnect", Some(&json!({"Container": "web"})));
+    server.expect(200, "POST", "/networks/net/connect", Some(&endpoint));
+    assert!(server.get("/networks/net")["Containers"].to_string().contains("10.88.0.9/24"));
+    server.expect(403, "DELETE", "/networks/net", None);
+    server.expect(200, "POST", "/networks/net/disconnect", Some(&json!({"Container": "web"})));
     world.run("rm -f web").ok();
     let names: Vec<Value> = server.get("/networks").as_array().expect("a list").iter().map(|one| one["Name"].clone()).collect();
-    assert_eq!(names, ["bridge", "host", "n", "none"]);
-    assert_eq!(server.expect(200, "POST", "/networks/prune", None)["NetworksDeleted"], json!(["n"]));
+    assert_eq!(names, ["bridge", "host", "net", "none"]);
+    assert_eq!(server.expect(200, "POST", "/networks/prune", None)["NetworksDeleted"], json!(["net"]));
 
-    server.expect(201, "POST", "/volumes/create", Some(&json!({"Name": "v", "Labels": {"a": "b"}})));
-    assert_eq!(server.get("/volumes/v")["Labels"]["a"], "b");
-    assert_eq!(server.get("/volumes")["Volumes"][0]["Name"], "v");
+    server.expect(201, "POST", "/volumes/create", Some(&json!({"Name": "vol", "Labels": {"a": "b"}})));
+    assert_eq!(server.get("/volumes/vol")["Labels"]["a"], "b");
+    assert_eq!(server.get("/volumes")["Volumes"][0]["Name"], "vol");
     assert_eq!(server.expect(200, "POST", "/volumes/prune", None)["VolumesDeleted"], json!([]), "it has a name");
-    server.expect(204, "DELETE", "/volumes/v", None);
-    server.expect(404, "DELETE", "/volumes/v", None);
-    server.expect(204, "DELETE", "/volumes/v?force=1", None);
+    server.expect(204, "DELETE", "/volumes/vol", None);
+    server.expect(404, "DELETE", "/volumes/vol", None);
+    server.expect(204, "DELETE", "/volumes/vol?force=1", None);
     server.stop();
     world.finish();
 }

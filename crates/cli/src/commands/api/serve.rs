@@ -48,7 +48,7 @@ impl Verb for Args {
         };
         let engine = context.engine()?.clone();
         ketch_api::serve(engine, options, || output::warn(&told))
-            .map_err(|error| Failure::request(chain(&error)))?;
+            .map_err(|error| Failure::Engine(error.into()))?;
         Ok(Exit::SUCCESS)
     }
 }
@@ -75,15 +75,4 @@ fn inherited() -> Result<Option<UnixListener>, Failure> {
             "{more} sockets were handed over: one is supported"
         ))),
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(&format!(": {cause}"));
-        next = cause.source();
-    }
-    text
 }
