@@ -49,7 +49,7 @@ impl Monitor {
             }
             Err(mut failure) => {
                 let remains = made.undo(&self.config);
-                self.retired.extend(remains.retired);
+                self.idle.extend(remains.idle);
                 for error in remains.errors {
                     failure.error = failure
                         .error

@@ -2,12 +2,13 @@
 //! slowly holds up nobody but itself.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use ketch_engine::container::control::Reply;
 use ketch_engine::container::state::ExitRecord;
 use ketch_engine::container::stream::Frame;
 use ketch_engine::{Error, ErrorKind, Result};
-use ketch_network::RetiredBridge;
+use ketch_network::{IdleBridge, RetiredBridge};
 use ketch_runtime::Container;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -30,7 +31,12 @@ pub struct Leftovers {
     pub program: Option<OwnedFd>,
     /// Bridges of networks that nobody is in.
     pub bridges: Vec<RetiredBridge>,
+    /// Bridges kept a while for the next container.
+    pub idle: Vec<IdleBridge>,
 }
+
+/// How long an empty network's bridge is kept: the next command of a script finds it, and a person never sees it.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// Connections that have not got everything that is for them.
 pub struct LastWords {
@@ -85,6 +91,16 @@ impl LastWords {
             // What fails is swept up with the next one.
             let _ = bridge.delete();
         }
+        self.serve();
+        if !self.leftovers.idle.is_empty() {
+            std::thread::sleep(IDLE);
+        }
+        for bridge in self.leftovers.idle.drain(..) {
+            let _ = bridge.delete();
+        }
+    }
+
+    fn serve(&mut self) {
         loop {
             self.clients.retain(|client| !client.is_over());
             if self.clients.is_empty() {

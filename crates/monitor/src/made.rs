@@ -7,7 +7,7 @@ use ketch_engine::container::config::{ContainerConfig, NetworkMode};
 use ketch_engine::container::spec;
 use ketch_engine::network::network_error;
 use ketch_engine::{Engine, Error};
-use ketch_network::{Published, RetiredBridge};
+use ketch_network::{IdleBridge, Published};
 use ketch_runtime::cgroup::Cgroup;
 use ketch_runtime::seccomp::{self, Program};
 use ketch_runtime::{Container, CreateOptions, Rootfs, Stdio};
@@ -194,8 +194,8 @@ impl Made {
             remains.errors.push(runtime_error(&error));
         }
         for joined in self.joined.iter().rev() {
-            match networks::leave(config, joined) {
-                Ok(bridge) => remains.retired.extend(bridge),
+            match networks::leave_idle(config, joined) {
+                Ok(bridge) => remains.idle.extend(bridge),
                 Err(error) => remains.errors.push(error),
             }
         }
@@ -208,8 +208,8 @@ impl Made {
 pub struct Remains {
     /// What could not be undone.
     pub errors: Vec<Error>,
-    /// Bridges that nobody uses any more.
-    pub retired: Vec<RetiredBridge>,
+    /// Bridges that nobody uses now.
+    pub idle: Vec<IdleBridge>,
     /// The ended container; its mounts go when it is dropped.
     pub container: Option<Container>,
 }

@@ -21,7 +21,7 @@ use ketch_engine::container::state::{ContainerState, ExitRecord, Status};
 use ketch_engine::event::{self, Event};
 use ketch_engine::lock::OwnerLock;
 use ketch_engine::{Engine, EngineOptions, Error, ErrorKind, Result, container, record};
-use ketch_network::RetiredBridge;
+use ketch_network::{IdleBridge, RetiredBridge};
 use ketch_runtime::Container;
 use ketch_spec::Id;
 use ketch_sys::poll::SignalFd;
@@ -72,6 +72,8 @@ pub struct Monitor {
     pub size: Option<(u16, u16)>,
     /// Bridges of networks that nobody is in any more: deleting them takes tens of milliseconds.
     pub retired: Vec<RetiredBridge>,
+    /// Bridges of networks that were empty when a run left them; the next run may use them again.
+    pub idle: Vec<IdleBridge>,
     /// The mounts of the last run, if they are to be taken down after everything else.
     pub mounts: Option<Container>,
     /// For reads; one for all of them.
@@ -127,6 +129,7 @@ impl Monitor {
             removal: None,
             size: arguments.size,
             retired: Vec::new(),
+            idle: Vec::new(),
             mounts: None,
             buffer: vec![0; 16 * 1024],
             chores_at: None,
@@ -304,6 +307,7 @@ impl Monitor {
                 mounts: self.mounts,
                 program: Some(self.program),
                 bridges: self.retired,
+                idle: self.idle,
             },
             exit,
             removal.is_some().then(|| removed.clone()),

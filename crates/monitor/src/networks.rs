@@ -15,7 +15,7 @@ use ketch_engine::{Engine, Error, ErrorKind, Result};
 use ketch_network::dns::{self, EndpointNames};
 use ketch_network::{
     AttachOptions, EndpointRecord, EndpointRequest, NetworkOptions, NetworkRecord, PublishRequest,
-    Published, RetiredBridge,
+    IdleBridge, Published, RetiredBridge,
 };
 use ketch_spec::port::PortMapping;
 
@@ -247,6 +247,15 @@ fn wanted_ports(config: &ContainerConfig) -> Vec<PortMapping> {
 /// The kernel's.
 pub fn leave(config: &ContainerConfig, joined: &Joined) -> Result<Option<RetiredBridge>> {
     ketch_network::leave(&joined.directory, &joined.network, &config.id)
+        .map_err(|error| network_error(&error))
+}
+
+/// As [`leave`] at the end of a run: the bridge stays a while for whoever comes next.
+///
+/// # Errors
+/// The kernel's.
+pub fn leave_idle(config: &ContainerConfig, joined: &Joined) -> Result<Option<IdleBridge>> {
+    ketch_network::leave_idle(&joined.directory, &joined.network, &config.id)
         .map_err(|error| network_error(&error))
 }
 

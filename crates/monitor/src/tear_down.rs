@@ -46,7 +46,7 @@ impl Monitor {
             .map(|j| networks::event("disconnect", &self.config, &j.network))
             .collect();
         let remains = run.made.undo(&self.config);
-        self.retired.extend(remains.retired);
+        self.idle.extend(remains.idle);
         if self.will_be_removed().is_some() {
             // Taking the mounts down waits for the kernel: not before those who wait for us have heard the end.
             self.mounts = remains.container;

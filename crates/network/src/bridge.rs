@@ -1,10 +1,13 @@
 //! A network's bridge: made with the first endpoint, gone with the last.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use ketch_spec::Id;
+use ketch_sys::lock::{Kind, try_lock};
 
 use crate::claim::{claim, has_endpoints, mac_of, random, release};
 use crate::firewall::{self, NetworkRules};
@@ -52,6 +55,66 @@ pub fn sweep_retired() -> Result<()> {
     Ok(())
 }
 
+/// A bridge without endpoints that is kept for whoever comes next: making one and deleting it cost more than all the
+/// rest of a short run. One process keeps it; that it does is a lock beside the network's record.
+#[derive(Debug)]
+#[must_use = "the bridge stays until somebody deletes it"]
+pub struct IdleBridge {
+    network_dir: PathBuf,
+    network: NetworkRecord,
+    keeper: File,
+}
+
+impl IdleBridge {
+    /// Deletes the bridge, unless somebody has come meanwhile. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Link`], [`Error::Firewall`], input and output.
+    pub fn delete(self) -> Result<()> {
+        let lock = match NetworkLock::take(&self.network_dir) {
+            // The network has been removed, and its bridge with it.
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        let retired = retire_if_unused(&lock, &self.network_dir, &self.network)?;
+        // Let go of under the network's lock: whoever leaves from now on keeps the bridge, or there is none.
+        drop(self.keeper);
+        drop(lock);
+        retired.map_or(Ok(()), RetiredBridge::delete)
+    }
+}
+
+/// Becomes the keeper of a network without endpoints; None where somebody is it already, or somebody is in the network.
+fn keep_if_unused(
+    _lock: &NetworkLock,
+    network_dir: &Path,
+    network: &NetworkRecord,
+) -> Result<Option<IdleBridge>> {
+    if subnet(network).is_err() || has_endpoints(network_dir)? {
+        return Ok(None);
+    }
+    let path = network_dir.join("idle.lock");
+    let failed = |call| {
+        let path = path.clone();
+        move |source| Error::Io { call, path, source }
+    };
+    let keeper = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed("open"))?;
+    let ours = try_lock(keeper.as_fd(), Kind::Exclusive)
+        .map_err(|error| failed("fcntl")(error.errno.into()))?;
+    Ok(ours.then(|| IdleBridge {
+        network_dir: network_dir.to_owned(),
+        network: network.clone(),
+        keeper,
+    }))
+}
+
 /// Claims a place in a network for a container and makes sure that the network is up. A place the container had there
 /// before is given up.
 ///
@@ -90,6 +153,28 @@ pub fn leave(
     network: &NetworkRecord,
     container: &Id,
 ) -> Result<Option<RetiredBridge>> {
+    leave_and(network_dir, network, container, retire_if_unused)
+}
+
+/// As [`leave`], but the bridge of the last endpoint stays as it is, for whoever comes next: [`IdleBridge::delete`] it a
+/// while later.
+///
+/// # Errors
+/// As [`leave`].
+pub fn leave_idle(
+    network_dir: &Path,
+    network: &NetworkRecord,
+    container: &Id,
+) -> Result<Option<IdleBridge>> {
+    leave_and(network_dir, network, container, keep_if_unused)
+}
+
+fn leave_and<T>(
+    network_dir: &Path,
+    network: &NetworkRecord,
+    container: &Id,
+    then: impl FnOnce(&NetworkLock, &Path, &NetworkRecord) -> Result<Option<T>>,
+) -> Result<Option<T>> {
     let lock = match NetworkLock::take(network_dir) {
         // The network has been removed by force: there is nothing to leave.
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
@@ -101,8 +186,8 @@ pub fn leave(
         _ => Ok(()),
     };
     release(&lock, network_dir, container)?;
-    let retired = retire_if_unused(&lock, network_dir, network);
-    down.and(retired)
+    let left = then(&lock, network_dir, network);
+    down.and(left)
 }
 
 /// Removes the bridge and the rules of a network that has no endpoints. Idempotent. Blocks.

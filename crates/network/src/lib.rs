@@ -31,7 +31,9 @@ mod record;
 mod subnet;
 
 pub use attach::{AttachOptions, attach, detach, loopback_up};
-pub use bridge::{RetiredBridge, join, leave, remove_bridge, sweep_retired};
+pub use bridge::{
+    IdleBridge, RetiredBridge, join, leave, leave_idle, remove_bridge, sweep_retired,
+};
 pub use claim::{endpoint, endpoints, rename_endpoint};
 pub use error::{Error, Result};
 pub use pool::{choose_subnet, used_by_host};

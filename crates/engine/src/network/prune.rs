@@ -53,8 +53,16 @@ pub fn prune(engine: &Engine, options: &PruneOptions) -> Result<Vec<String>> {
             Err(error) => return Err(error),
         }
     }
-    ketch_network::sweep_retired().map_err(|error| super::network_error(&error))?;
+    sweep_bridges(engine).map_err(|error| super::network_error(&error))?;
     Ok(pruned)
+}
+
+/// Bridges of networks that nobody is in, whose keepers were killed.
+fn sweep_bridges(engine: &Engine) -> std::result::Result<(), ketch_network::Error> {
+    for network in list(engine).unwrap_or_default() {
+        ketch_network::remove_bridge(&engine.paths().network_dir(&network.id), &network)?;
+    }
+    ketch_network::sweep_retired()
 }
 
 fn wanted(network: &NetworkRecord, options: &PruneOptions) -> bool {
