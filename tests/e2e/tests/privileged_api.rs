@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use ketch_test_support::World;
+use ketch_test_support::{Registry, World};
 use serde_json::{Value, json};
 
 /// A server in a world, killed at its end.
@@ -281,6 +281,34 @@ fn a_killed_server_loses_nothing() {
     server.expect(204, "POST", "/containers/web/stop", None);
     assert_eq!(server.get("/containers/web/json")["State"]["ExitCode"], 6);
     server.expect(204, "DELETE", "/containers/web", None);
+    server.stop();
+    world.finish();
+}
+
+#[test]
+fn a_pull_is_told_as_it_happens() {
+    let world = World::with_busybox();
+    let registry = Registry::start(&world);
+    let reference = registry.reference("team/box:2");
+    world.run(&format!("tag busybox {reference}")).ok();
+    world.run(&format!("push {reference}")).ok();
+    world.run(&format!("rmi {reference} busybox")).ok();
+    let server = Server::start(&world);
+    let pull = |name: &str| {
+        let (head, mut stream) = server.open(&format!("/images/create?fromImage={}&tag=2", registry.reference(name)), "Connection: close", "");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("read the messages");
+        (head, text)
+    };
+    let (head, messages) = pull("team/box");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    for words in ["Pulling from team/box", "Pull complete", "Digest: sha256:", "Status: Downloaded newer image for"] {
+        assert!(messages.contains(words), "{words}: {messages}");
+    }
+    assert_eq!(server.get("/images/json")[0]["RepoTags"], json!([reference]));
+    assert!(pull("team/box").1.contains("Image is up to date"));
+    let (head, message) = pull("team/absent");
+    assert!(head.starts_with("HTTP/1.1 404"), "a failure before the first layer is the status: {head}{message}");
     server.stop();
     world.finish();
 }
