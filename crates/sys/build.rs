@@ -9,7 +9,16 @@ fn main() {
     let variable = |name: &str| env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"));
     let output = PathBuf::from(variable("OUT_DIR")).join("reaper");
     let mut command = Command::new(variable("RUSTC"));
-    command.args(["--edition", "2024", "--crate-type", "bin", "--crate-name", "reaper", "--target", &variable("TARGET")]);
+    command.args([
+        "--edition",
+        "2024",
+        "--crate-type",
+        "bin",
+        "--crate-name",
+        "reaper",
+        "--target",
+        &variable("TARGET"),
+    ]);
     for option in [
         "panic=abort",
         "opt-level=s",
@@ -24,6 +33,13 @@ fn main() {
     ] {
         command.args(["-C", option]);
     }
-    let status = command.arg("-o").arg(&output).arg("reaper/main.rs").status();
-    assert!(status.is_ok_and(|status| status.success()), "the reaper does not build");
+    let status = command
+        .arg("-o")
+        .arg(&output)
+        .arg("reaper/main.rs")
+        .status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "the reaper does not build"
+    );
 }

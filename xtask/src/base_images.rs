@@ -14,9 +14,16 @@ pub fn busybox(directory: &Path) -> Result<PathBuf, String> {
     if archive.exists() {
         return Ok(archive);
     }
-    build_busybox_root(&root).map_err(|error| format!("busybox root in {}: {error}", root.display()))?;
+    build_busybox_root(&root)
+        .map_err(|error| format!("busybox root in {}: {error}", root.display()))?;
     let status = Command::new("tar")
-        .args(["--owner=0", "--group=0", "--numeric-owner", "--sort=name", "-C"])
+        .args([
+            "--owner=0",
+            "--group=0",
+            "--numeric-owner",
+            "--sort=name",
+            "-C",
+        ])
         .arg(&root)
         .arg("-cf")
         .arg(&archive)
@@ -34,7 +41,9 @@ fn build_busybox_root(root: &Path) -> std::io::Result<()> {
     if root.exists() {
         fs::remove_dir_all(root)?;
     }
-    for directory in ["bin", "dev", "etc", "home", "proc", "root", "sys", "tmp", "usr/bin", "usr/sbin", "var"] {
+    for directory in [
+        "bin", "dev", "etc", "home", "proc", "root", "sys", "tmp", "usr/bin", "usr/sbin", "var",
+    ] {
         fs::create_dir_all(root.join(directory))?;
     }
     fs::copy("/bin/busybox", root.join("bin/busybox"))?;
@@ -49,7 +58,10 @@ fn build_busybox_root(root: &Path) -> std::io::Result<()> {
         root.join("etc/passwd"),
         "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\nnobody:x:65534:65534:nobody:/home:/bin/false\n",
     )?;
-    fs::write(root.join("etc/group"), "root:x:0:\ndaemon:x:1:\nwheel:x:10:root\nnogroup:x:65534:\n")?;
+    fs::write(
+        root.join("etc/group"),
+        "root:x:0:\ndaemon:x:1:\nwheel:x:10:root\nnogroup:x:65534:\n",
+    )?;
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777))
 }

@@ -23,17 +23,72 @@ struct Case {
 }
 
 const CASES: &[Case] = &[
-    Case { name: "run --rm true", before: "", timed: "E run --rm busybox true", after: "" },
-    Case { name: "run --rm --network none true", before: "", timed: "E run --rm --network none busybox true", after: "" },
-    Case { name: "run --rm --network host true", before: "", timed: "E run --rm --network host busybox true", after: "" },
-    Case { name: "run -d", before: "", timed: "E run -d --name bench busybox sleep 600", after: "E rm -f bench" },
-    Case { name: "start", before: "E create --name bench busybox sleep 600", timed: "E start bench", after: "E rm -f bench" },
-    Case { name: "exec true", before: "E run -d --name bench busybox sleep 600", timed: "E exec bench true", after: "E rm -f bench" },
-    Case { name: "ps", before: "E run -d --name bench busybox sleep 600", timed: "E ps", after: "E rm -f bench" },
-    Case { name: "inspect", before: "E run -d --name bench busybox sleep 600", timed: "E inspect bench", after: "E rm -f bench" },
-    Case { name: "stop -t 0", before: "E run -d --name bench busybox sleep 600", timed: "E stop -t 0 bench", after: "E rm -f bench" },
-    Case { name: "rm -f", before: "E run -d --name bench busybox sleep 600", timed: "E rm -f bench", after: "" },
-    Case { name: "build, all cached", before: "", timed: "E build -t bench CONTEXT", after: "" },
+    Case {
+        name: "run --rm true",
+        before: "",
+        timed: "E run --rm busybox true",
+        after: "",
+    },
+    Case {
+        name: "run --rm --network none true",
+        before: "",
+        timed: "E run --rm --network none busybox true",
+        after: "",
+    },
+    Case {
+        name: "run --rm --network host true",
+        before: "",
+        timed: "E run --rm --network host busybox true",
+        after: "",
+    },
+    Case {
+        name: "run -d",
+        before: "",
+        timed: "E run -d --name bench busybox sleep 600",
+        after: "E rm -f bench",
+    },
+    Case {
+        name: "start",
+        before: "E create --name bench busybox sleep 600",
+        timed: "E start bench",
+        after: "E rm -f bench",
+    },
+    Case {
+        name: "exec true",
+        before: "E run -d --name bench busybox sleep 600",
+        timed: "E exec bench true",
+        after: "E rm -f bench",
+    },
+    Case {
+        name: "ps",
+        before: "E run -d --name bench busybox sleep 600",
+        timed: "E ps",
+        after: "E rm -f bench",
+    },
+    Case {
+        name: "inspect",
+        before: "E run -d --name bench busybox sleep 600",
+        timed: "E inspect bench",
+        after: "E rm -f bench",
+    },
+    Case {
+        name: "stop -t 0",
+        before: "E run -d --name bench busybox sleep 600",
+        timed: "E stop -t 0 bench",
+        after: "E rm -f bench",
+    },
+    Case {
+        name: "rm -f",
+        before: "E run -d --name bench busybox sleep 600",
+        timed: "E rm -f bench",
+        after: "",
+    },
+    Case {
+        name: "build, all cached",
+        before: "",
+        timed: "E build -t bench CONTEXT",
+        after: "",
+    },
 ];
 
 /// An engine to measure.
@@ -46,7 +101,9 @@ struct Engine {
 pub fn run(wanted: &[&str]) -> Outcome {
     let mut timed = Timed::default();
     packages::install(&[packages::DEMO])?;
-    timed.step("Build the release binary", || shell::cargo(&["build", "--release", "--package", "ketch-cli"]))?;
+    timed.step("Build the release binary", || {
+        shell::cargo(&["build", "--release", "--package", "ketch-cli"])
+    })?;
     let archives = shell::target_directory().join("base-images");
     fs::create_dir_all(&archives).map_err(|error| format!("{}: {error}", archives.display()))?;
     let archive = base_images::busybox(&archives)?;
@@ -58,24 +115,44 @@ pub fn run(wanted: &[&str]) -> Outcome {
         print!("{:>20}", engine.name);
     }
     println!("{:>12}", "ketch / best");
-    for case in CASES.iter().filter(|case| wanted.is_empty() || wanted.iter().any(|part| case.name.contains(part))) {
+    for case in CASES
+        .iter()
+        .filter(|case| wanted.is_empty() || wanted.iter().any(|part| case.name.contains(part)))
+    {
         measure(case, &engines, &context)?;
     }
     memory(&engines[0])?;
-    root_shell(&format!("{} rmi -f busybox bench >/dev/null; rm -rf {DATA_ROOT} {RUN_ROOT}", engines[0].program)).map(drop)
+    root_shell(&format!(
+        "{} rmi -f busybox bench >/dev/null; rm -rf {DATA_ROOT} {RUN_ROOT}",
+        engines[0].program
+    ))
+    .map(drop)
 }
 
 fn engines(archive: &Path) -> Result<Vec<Engine>, String> {
     let ketch = shell::target_directory().join("release/ketch");
-    let program = format!("{} --data-root {DATA_ROOT} --run-root {RUN_ROOT}", ketch.display());
-    let mut engines = vec![Engine { name: "ketch", program }];
+    let program = format!(
+        "{} --data-root {DATA_ROOT} --run-root {RUN_ROOT}",
+        ketch.display()
+    );
+    let mut engines = vec![Engine {
+        name: "ketch",
+        program,
+    }];
     for name in ["docker", "podman"] {
         if root_shell(&format!("{name} info")).is_ok() {
-            engines.push(Engine { name, program: name.to_owned() });
+            engines.push(Engine {
+                name,
+                program: name.to_owned(),
+            });
         }
     }
     for engine in &engines {
-        root_shell(&format!("{} import --change 'CMD [\"sh\"]' {} busybox:latest", engine.program, archive.display()))?;
+        root_shell(&format!(
+            "{} import --change 'CMD [\"sh\"]' {} busybox:latest",
+            engine.program,
+            archive.display()
+        ))?;
     }
     Ok(engines)
 }
@@ -87,9 +164,13 @@ fn context(directory: &Path) -> Result<PathBuf, String> {
         for number in 0..5_000 {
             let folder = context.join(format!("files/{}", number / 100));
             fs::create_dir_all(&folder)?;
-            fs::write(folder.join(format!("{number}.txt")), format!("file {number}\n").repeat(20))?;
+            fs::write(
+                folder.join(format!("{number}.txt")),
+                format!("file {number}\n").repeat(20),
+            )?;
         }
-        let mut dockerfile = String::from("FROM busybox\nWORKDIR /app\nCOPY files files\nENV A=1\n");
+        let mut dockerfile =
+            String::from("FROM busybox\nWORKDIR /app\nCOPY files files\nENV A=1\n");
         for step in 0..10 {
             dockerfile.push_str(&format!("RUN echo {step} > /app/{step}\n"));
         }
@@ -151,15 +232,25 @@ fn memory(engine: &Engine) -> Outcome {
     let pid = pids.split_whitespace().next().ok_or("no monitor found")?;
     let rollup = root_shell(&format!("cat /proc/{pid}/smaps_rollup"))?;
     println!("\nmemory of an idle monitor:");
-    for line in rollup.lines().filter(|line| ["Pss:", "Pss_Anon:", "Private_Dirty:"].iter().any(|name| line.starts_with(name))) {
+    for line in rollup.lines().filter(|line| {
+        ["Pss:", "Pss_Anon:", "Private_Dirty:"]
+            .iter()
+            .any(|name| line.starts_with(name))
+    }) {
         println!("  {line}");
     }
     root_shell(&format!("{program} rm -f bench")).map(drop)
 }
 
 fn silent(command: &mut Command) -> Result<bool, String> {
-    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    status.map(|status| status.success()).map_err(|error| error.to_string())
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    status
+        .map(|status| status.success())
+        .map_err(|error| error.to_string())
 }
 
 fn root_shell(line: &str) -> Result<String, String> {
@@ -174,6 +265,9 @@ fn root_shell(line: &str) -> Result<String, String> {
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
-        Err(format!("`{line}`: {}", String::from_utf8_lossy(&output.stderr).trim()))
+        Err(format!(
+            "`{line}`: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        ))
     }
 }

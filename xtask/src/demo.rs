@@ -12,12 +12,17 @@ const RUN_ROOT: &str = "/run/ketch-demo";
 /// Runs the demo; what it made is removed at its end, whether it succeeds or not.
 pub fn run() -> Outcome {
     let mut timed = Timed::default();
-    timed.step("Install what is missing", || packages::install(&[packages::DEMO]))?;
-    timed.step("Build the release binary", || shell::cargo(&["build", "--release", "--package", "ketch-cli"]))?;
+    timed.step("Install what is missing", || {
+        packages::install(&[packages::DEMO])
+    })?;
+    timed.step("Build the release binary", || {
+        shell::cargo(&["build", "--release", "--package", "ketch-cli"])
+    })?;
     privileges::explain("to run containers");
 
     let archives = shell::target_directory().join("base-images");
-    std::fs::create_dir_all(&archives).map_err(|error| format!("{}: {error}", archives.display()))?;
+    std::fs::create_dir_all(&archives)
+        .map_err(|error| format!("{}: {error}", archives.display()))?;
     let session = Session {
         program_directory: shell::target_directory().join("release"),
         environment: vec![
@@ -35,17 +40,28 @@ pub fn run() -> Outcome {
 fn main_job(session: &Session, archives: &Path, timed: &mut Timed) -> Outcome {
     timed.step("Base images, without any registry", || {
         let busybox = base_images::busybox(archives)?;
-        session.show(&format!("ketch import --change 'CMD [\"sh\"]' {} busybox:latest", busybox.display()))?;
+        session.show(&format!(
+            "ketch import --change 'CMD [\"sh\"]' {} busybox:latest",
+            busybox.display()
+        ))?;
         let debian = base_images::debian(archives)?;
-        session.show(&format!("ketch import --change 'CMD [\"bash\"]' {} debian:bookworm", debian.display()))
+        session.show(&format!(
+            "ketch import --change 'CMD [\"bash\"]' {} debian:bookworm",
+            debian.display()
+        ))
     })?;
     timed.step("Build images from Dockerfiles", || {
         session.show("ketch build -t visits-redis examples/visits/redis")?;
         session.show("ketch build -t visits-web examples/visits/web")?;
         session.show("ketch images")
     })?;
-    timed.step("Build again: nothing runs", || session.show("ketch build -t visits-web examples/visits/web"))?;
-    timed.step("Run containers on a network, with a volume and a published port", || start_containers(session))?;
+    timed.step("Build again: nothing runs", || {
+        session.show("ketch build -t visits-web examples/visits/web")
+    })?;
+    timed.step(
+        "Run containers on a network, with a volume and a published port",
+        || start_containers(session),
+    )?;
     timed.step("Look at them", || look(session))?;
     timed.step("Stop and remove them", || {
         session.show("ketch stop web redis")?;
@@ -72,7 +88,10 @@ fn start_containers(session: &Session) -> Outcome {
 fn look(session: &Session) -> Outcome {
     session.show("ketch ps")?;
     session.show("ketch logs web")?;
-    contains(&session.capture("ketch exec redis redis-cli get visits")?, "2")?;
+    contains(
+        &session.capture("ketch exec redis redis-cli get visits")?,
+        "2",
+    )?;
     session.show("ketch run --rm --network visits-net busybox wget -q -O - http://web:8080")?;
     session.show("ketch top redis")?;
     session.show("ketch inspect --format '{{.State.Status}} {{json .NetworkSettings.Ports}}' web")
@@ -95,11 +114,14 @@ fn compose(session: &Session, timed: &mut Timed) -> Outcome {
 }
 
 fn curl(session: &Session) -> Result<String, String> {
-    session.capture("curl -sS --retry 20 --retry-delay 1 --retry-all-errors http://127.0.0.1:$VISITS_PORT/")
+    session.capture(
+        "curl -sS --retry 20 --retry-delay 1 --retry-all-errors http://127.0.0.1:$VISITS_PORT/",
+    )
 }
 
 fn clean(session: &Session) -> Outcome {
-    session.show("ketch compose -f examples/visits/compose.yaml down -v >/dev/null 2>&1 || true")?;
+    session
+        .show("ketch compose -f examples/visits/compose.yaml down -v >/dev/null 2>&1 || true")?;
     session.show("ketch ps -aq | xargs -r ketch rm -f -v")?;
     session.show("ketch network prune -f")?;
     session.show("ketch volume prune -a -f")?;
@@ -109,7 +131,11 @@ fn clean(session: &Session) -> Outcome {
 }
 
 fn contains(text: &str, wanted: &str) -> Outcome {
-    if text.contains(wanted) { Ok(()) } else { Err(format!("expected {wanted:?} in {text:?}")) }
+    if text.contains(wanted) {
+        Ok(())
+    } else {
+        Err(format!("expected {wanted:?} in {text:?}"))
+    }
 }
 
 fn free_port() -> Result<u16, String> {

@@ -15,23 +15,62 @@ pub struct Package {
 
 /// What the demo needs.
 pub const DEMO: &[Package] = &[
-    Package { name: "gcc", proof: "/usr/bin/gcc" },
-    Package { name: "libc6-dev", proof: "/usr/include/stdlib.h" },
-    Package { name: "busybox-static", proof: "/bin/busybox" },
-    Package { name: "mmdebstrap", proof: "/usr/bin/mmdebstrap" },
-    Package { name: "curl", proof: "/usr/bin/curl" },
-    Package { name: "ca-certificates", proof: "/etc/ssl/certs/ca-certificates.crt" },
+    Package {
+        name: "gcc",
+        proof: "/usr/bin/gcc",
+    },
+    Package {
+        name: "libc6-dev",
+        proof: "/usr/include/stdlib.h",
+    },
+    Package {
+        name: "busybox-static",
+        proof: "/bin/busybox",
+    },
+    Package {
+        name: "mmdebstrap",
+        proof: "/usr/bin/mmdebstrap",
+    },
+    Package {
+        name: "curl",
+        proof: "/usr/bin/curl",
+    },
+    Package {
+        name: "ca-certificates",
+        proof: "/etc/ssl/certs/ca-certificates.crt",
+    },
 ];
 
 /// What the tests need besides.
 pub const TEST: &[Package] = &[
-    Package { name: "iproute2", proof: "/usr/sbin/ip" },
-    Package { name: "nftables", proof: "/usr/sbin/nft" },
-    Package { name: "docker-registry", proof: "/usr/bin/docker-registry" },
-    Package { name: "skopeo", proof: "/usr/bin/skopeo" },
-    Package { name: "umoci", proof: "/usr/bin/umoci" },
-    Package { name: "python3-minimal", proof: "/usr/bin/python3" },
-    Package { name: "util-linux", proof: "/usr/bin/nsenter" },
+    Package {
+        name: "iproute2",
+        proof: "/usr/sbin/ip",
+    },
+    Package {
+        name: "nftables",
+        proof: "/usr/sbin/nft",
+    },
+    Package {
+        name: "docker-registry",
+        proof: "/usr/bin/docker-registry",
+    },
+    Package {
+        name: "skopeo",
+        proof: "/usr/bin/skopeo",
+    },
+    Package {
+        name: "umoci",
+        proof: "/usr/bin/umoci",
+    },
+    Package {
+        name: "python3-minimal",
+        proof: "/usr/bin/python3",
+    },
+    Package {
+        name: "util-linux",
+        proof: "/usr/bin/nsenter",
+    },
 ];
 
 /// Installs those of `packages` that are missing.
@@ -61,5 +100,9 @@ fn apt(arguments: &[&str]) -> Outcome {
         .stdout(Stdio::null())
         .status()
         .map_err(|error| format!("apt-get: {error} (these commands are for Debian)"))?;
-    if status.success() { Ok(()) } else { Err(format!("apt-get {} failed: {status}", arguments.join(" "))) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("apt-get {} failed: {status}", arguments.join(" ")))
+    }
 }

@@ -8,7 +8,10 @@ use crate::{Outcome, privileges};
 
 /// The workspace's root directory.
 pub fn workspace() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().map(PathBuf::from).unwrap_or_default()
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map(PathBuf::from)
+        .unwrap_or_default()
 }
 
 /// Where build products are.
@@ -23,7 +26,11 @@ pub fn cargo(arguments: &[&str]) -> Outcome {
         .current_dir(workspace())
         .status()
         .map_err(|error| format!("cargo: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("cargo {} failed: {status}", arguments.join(" "))) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("cargo {} failed: {status}", arguments.join(" ")))
+    }
 }
 
 /// Steps with their times, in the order they were taken.
@@ -34,11 +41,16 @@ pub struct Timed {
 
 impl Timed {
     /// Does `work` and notes how long it took.
-    pub fn step<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    pub fn step<T>(
+        &mut self,
+        name: &str,
+        work: impl FnOnce() -> Result<T, String>,
+    ) -> Result<T, String> {
         println!("\n\x1b[1m== {name}\x1b[0m");
         let begin = Instant::now();
         let result = work();
-        self.steps.push((name.to_owned(), begin.elapsed().as_secs_f64()));
+        self.steps
+            .push((name.to_owned(), begin.elapsed().as_secs_f64()));
         result
     }
 
@@ -63,18 +75,32 @@ impl Session {
     /// Runs `line`; its output appears as it comes.
     pub fn show(&self, line: &str) -> Outcome {
         println!("\x1b[36m$ {line}\x1b[0m");
-        let status = self.shell(line).status().map_err(|error| format!("sh: {error}"))?;
-        if status.success() { Ok(()) } else { Err(format!("`{line}` failed: {status}")) }
+        let status = self
+            .shell(line)
+            .status()
+            .map_err(|error| format!("sh: {error}"))?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("`{line}` failed: {status}"))
+        }
     }
 
     /// Runs `line` and returns what it printed on standard output, which is also shown.
     pub fn capture(&self, line: &str) -> Result<String, String> {
         println!("\x1b[36m$ {line}\x1b[0m");
-        let output =
-            self.shell(line).stderr(Stdio::inherit()).output().map_err(|error| format!("sh: {error}"))?;
+        let output = self
+            .shell(line)
+            .stderr(Stdio::inherit())
+            .output()
+            .map_err(|error| format!("sh: {error}"))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         print!("{text}");
-        if output.status.success() { Ok(text) } else { Err(format!("`{line}` failed: {}", output.status)) }
+        if output.status.success() {
+            Ok(text)
+        } else {
+            Err(format!("`{line}` failed: {}", output.status))
+        }
     }
 
     fn shell(&self, line: &str) -> Command {
@@ -84,7 +110,10 @@ impl Session {
         for (name, value) in &self.environment {
             command.arg(format!("{name}={value}"));
         }
-        command.args(["sh", "-c", line]).current_dir(workspace()).stdin(Stdio::null());
+        command
+            .args(["sh", "-c", line])
+            .current_dir(workspace())
+            .stdin(Stdio::null());
         command
     }
 }

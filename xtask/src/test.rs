@@ -13,14 +13,19 @@ use crate::{Outcome, base_images, packages, privileges, tidy};
 /// Runs everything, or the tests whose name contains `filter`.
 pub fn run(filter: Option<&str>) -> Outcome {
     let mut timed = Timed::default();
-    timed.step("Install what is missing", || packages::install(&[packages::DEMO, packages::TEST]))?;
+    timed.step("Install what is missing", || {
+        packages::install(&[packages::DEMO, packages::TEST])
+    })?;
     if filter.is_none() {
         timed.step("Tidy", tidy::run)?;
     }
-    timed.step("Build the program", || shell::cargo(&["build", "--package", "ketch-cli"]))?;
+    timed.step("Build the program", || {
+        shell::cargo(&["build", "--package", "ketch-cli"])
+    })?;
     let programs = timed.step("Build the tests", build_tests)?;
     let archives = shell::target_directory().join("base-images");
-    std::fs::create_dir_all(&archives).map_err(|error| format!("{}: {error}", archives.display()))?;
+    std::fs::create_dir_all(&archives)
+        .map_err(|error| format!("{}: {error}", archives.display()))?;
     let busybox = base_images::busybox(&archives)?;
     privileges::explain("for the tests that make containers");
 
@@ -32,7 +37,11 @@ pub fn run(filter: Option<&str>) -> Outcome {
         }
     }
     timed.report();
-    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("failed: {}", failed.join(", ")))
+    }
 }
 
 struct TestProgram {
@@ -44,7 +53,12 @@ struct TestProgram {
 /// Builds all test programs and lists them, in cargo's order.
 fn build_tests() -> Result<Vec<TestProgram>, String> {
     let output = Command::new(env!("CARGO"))
-        .args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"])
+        .args([
+            "test",
+            "--workspace",
+            "--no-run",
+            "--message-format=json-render-diagnostics",
+        ])
         .current_dir(shell::workspace())
         .stderr(Stdio::inherit())
         .output()
@@ -54,17 +68,36 @@ fn build_tests() -> Result<Vec<TestProgram>, String> {
     }
     let mut programs = Vec::new();
     for line in String::from_utf8_lossy(&output.stdout).lines() {
-        let Ok(message) = serde_json::from_str::<Value>(line) else { continue };
-        let (Some(path), Some(manifest)) = (message["executable"].as_str(), message["manifest_path"].as_str()) else {
+        let Ok(message) = serde_json::from_str::<Value>(line) else {
+            continue;
+        };
+        let (Some(path), Some(manifest)) = (
+            message["executable"].as_str(),
+            message["manifest_path"].as_str(),
+        ) else {
             continue;
         };
         if message["profile"]["test"] != Value::Bool(true) {
             continue;
         }
-        let directory = PathBuf::from(manifest).parent().map(PathBuf::from).unwrap_or_default();
-        let package = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let target = message["target"]["name"].as_str().unwrap_or_default().to_owned();
-        programs.push(TestProgram { name: format!("{package}: {target}"), path: path.into(), directory });
+        let directory = PathBuf::from(manifest)
+            .parent()
+            .map(PathBuf::from)
+            .unwrap_or_default();
+        let package = directory
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let target = message["target"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        programs.push(TestProgram {
+            name: format!("{package}: {target}"),
+            path: path.into(),
+            directory,
+        });
     }
     Ok(programs)
 }
@@ -75,7 +108,10 @@ fn execute(program: &TestProgram, filter: Option<&str>, busybox: &std::path::Pat
     command
         .arg(format!("KETCH_BIN={}", ketch.display()))
         .arg(format!("KETCH_BUSYBOX_TAR={}", busybox.display()))
-        .arg(format!("CARGO_MANIFEST_DIR={}", program.directory.display()))
+        .arg(format!(
+            "CARGO_MANIFEST_DIR={}",
+            program.directory.display()
+        ))
         .arg(&program.path)
         .args(filter)
         .current_dir(&program.directory)

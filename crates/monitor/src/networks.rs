@@ -14,8 +14,8 @@ use ketch_engine::network::{self, network_error};
 use ketch_engine::{Engine, Error, ErrorKind, Result};
 use ketch_network::dns::{self, EndpointNames};
 use ketch_network::{
-    AttachOptions, EndpointRecord, EndpointRequest, NetworkOptions, NetworkRecord, PublishRequest,
-    IdleBridge, Published, RetiredBridge,
+    AttachOptions, EndpointRecord, EndpointRequest, IdleBridge, NetworkOptions, NetworkRecord,
+    PublishRequest, Published, RetiredBridge,
 };
 use ketch_spec::port::PortMapping;
 

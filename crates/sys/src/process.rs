@@ -94,7 +94,15 @@ pub fn reset_signals() {
         // SAFETY: the kernel's structure is at most as large as `default`. The C library is passed by because it
         // keeps two numbers from us, which someone may have ignored all the same. What the kernel refuses (SIGKILL,
         // SIGSTOP) is not changed.
-        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), nothing, 8usize) };
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                nothing,
+                8usize,
+            )
+        };
     }
 }
 
@@ -171,9 +179,26 @@ struct SchedAttr {
 /// # Errors
 /// What sched_setattr(2) says.
 pub fn set_scheduling(scheduling: &Scheduling) -> Result<()> {
-    let Scheduling { policy, flags, nice, priority, runtime, deadline, period } = *scheduling;
+    let Scheduling {
+        policy,
+        flags,
+        nice,
+        priority,
+        runtime,
+        deadline,
+        period,
+    } = *scheduling;
     let size = std::mem::size_of::<SchedAttr>() as u32;
-    let argument = SchedAttr { size, policy, flags, nice, priority, runtime, deadline, period };
+    let argument = SchedAttr {
+        size,
+        policy,
+        flags,
+        nice,
+        priority,
+        runtime,
+        deadline,
+        period,
+    };
     // SAFETY: the structure says its own size and outlives the call.
     let result =
         unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(&argument), 0) };

@@ -108,7 +108,8 @@ mod tests {
 
     #[test]
     fn a_pipe_is_no_terminal() {
-        let (reader, _writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("pipe");
+        let (reader, _writer) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("pipe");
         assert_eq!(
             size(&reader).expect_err("no terminal").errno,
             rustix::io::Errno::NOTTY

@@ -42,7 +42,8 @@ CMD ["cat /work/greeting /from-base /who /tmp/me; stat -c %U:%G:%a sub/hello.txt
         world.run("run --rm app").ok(),
         "hello you\nmore\nhello you\nmore\n0\nnobody\nnobody:nogroup:640\na.c\nb.c\n.dockerignore\nDockerfile\nhello.txt\nsrc"
     );
-    let image: serde_json::Value = serde_json::from_str(&world.run("inspect app").ok()).expect("JSON");
+    let image: serde_json::Value =
+        serde_json::from_str(&world.run("inspect app").ok()).expect("JSON");
     let config = &image[0]["Config"];
     assert_eq!(config["User"], "nobody");
     assert_eq!(config["Labels"]["two"], "2 2");
@@ -66,7 +67,11 @@ fn a_second_build_runs_nothing_and_a_changed_file_reruns_what_depends_on_it() {
     assert_eq!(world.run("build -q -t app app").ok(), first);
     assert!(world.run("build -t app app").stderr().contains("CACHED"));
     world.file("app/one", "1");
-    assert_eq!(world.run("build -q -t app app").ok(), first, "a rewritten file with the same content is the same");
+    assert_eq!(
+        world.run("build -q -t app app").ok(),
+        first,
+        "a rewritten file with the same content is the same"
+    );
     world.file("app/two", "changed");
     assert_ne!(world.run("build -q -t app app").ok(), first);
     assert_eq!(digest("/early"), early);
@@ -81,19 +86,37 @@ fn mistakes_are_named_with_their_place() {
     let world = World::with_busybox();
     world.file("bad/Dockerfile", "FROM busybox\n\nRUNN echo hi\n");
     let unknown = world.run("build bad").fails(1);
-    assert!(unknown.contains("Dockerfile:3") && unknown.contains("unknown instruction: RUNN"), "{unknown}");
-    world.file("bad/Dockerfile", "FROM busybox\nRUN true\nRUN sh -c 'exit 3'\n");
+    assert!(
+        unknown.contains("Dockerfile:3") && unknown.contains("unknown instruction: RUNN"),
+        "{unknown}"
+    );
+    world.file(
+        "bad/Dockerfile",
+        "FROM busybox\nRUN true\nRUN sh -c 'exit 3'\n",
+    );
     let failed = world.run("build -t bad bad").fails(1);
-    assert!(failed.contains("Dockerfile:3") && failed.contains(">>> RUN sh -c 'exit 3'"), "{failed}");
-    assert!(failed.contains("did not complete successfully: exit code: 3"), "{failed}");
+    assert!(
+        failed.contains("Dockerfile:3") && failed.contains(">>> RUN sh -c 'exit 3'"),
+        "{failed}"
+    );
+    assert!(
+        failed.contains("did not complete successfully: exit code: 3"),
+        "{failed}"
+    );
     world.run("inspect bad").fails(1);
     world.file("bad/Dockerfile", "FROM busybox\nCOPY absent /x\n");
     let absent = world.run("build bad").fails(1);
-    assert!(absent.contains("absent") && absent.contains("not found"), "{absent}");
+    assert!(
+        absent.contains("absent") && absent.contains("not found"),
+        "{absent}"
+    );
     world.run("build nowhere").fails(1);
     world.file("bad/Dockerfile", "RUN true\n");
     let no_base = world.run("build bad").fails(1);
-    assert!(no_base.contains("no build stage in current context"), "{no_base}");
+    assert!(
+        no_base.contains("no build stage in current context"),
+        "{no_base}"
+    );
     world.finish();
 }
 
@@ -106,7 +129,11 @@ fn the_context_is_a_fence() {
     let built = world.run("build -q -t fence app");
     if built.code() == Some(0) {
         let content = world.run("run --rm fence cat /copied");
-        assert!(!content.stdout().contains("private"), "{}", content.describe());
+        assert!(
+            !content.stdout().contains("private"),
+            "{}",
+            content.describe()
+        );
     }
     world.file("app/Dockerfile", "FROM busybox\nCOPY ../secret /copied\n");
     let outside = world.run("build -q -t fence app");
@@ -117,12 +144,22 @@ fn the_context_is_a_fence() {
 #[test]
 fn a_killed_build_leaves_nothing() {
     let world = World::with_busybox();
-    world.file("app/Dockerfile", "FROM busybox\nRUN echo started && sleep 631\n");
+    world.file(
+        "app/Dockerfile",
+        "FROM busybox\nRUN echo started && sleep 631\n",
+    );
     let mut build = world.spawn("build -t never app");
-    eventually("the step runs", || world.on_host("pgrep -f '^sleep 631$'").code().filter(|code| *code == 0));
+    eventually("the step runs", || {
+        world
+            .on_host("pgrep -f '^sleep 631$'")
+            .code()
+            .filter(|code| *code == 0)
+    });
     build.kill().expect("kill -9 of the build");
     build.wait().expect("reap it");
-    eventually("its container ended", || world.monitors().is_empty().then_some(()));
+    eventually("its container ended", || {
+        world.monitors().is_empty().then_some(())
+    });
     world.run("inspect never").fails(1);
     assert_eq!(world.run("ps -aq").ok(), "");
     world.run("image prune -f").ok();

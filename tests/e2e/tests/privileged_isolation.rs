@@ -6,12 +6,26 @@ use ketch_test_support::{World, eventually};
 fn a_container_sees_only_itself() {
     let world = World::with_busybox();
     assert_eq!(world.run("run --rm busybox sh -c 'echo $$'").ok(), "1");
-    assert_eq!(world.run("run --rm --hostname inner busybox hostname").ok(), "inner");
+    assert_eq!(
+        world.run("run --rm --hostname inner busybox hostname").ok(),
+        "inner"
+    );
     let short = world.run("run --rm busybox hostname").ok();
-    assert!(short.len() == 12 && short.bytes().all(|b| b.is_ascii_hexdigit()), "{short}");
+    assert!(
+        short.len() == 12 && short.bytes().all(|b| b.is_ascii_hexdigit()),
+        "{short}"
+    );
     let mounts = world.run("run --rm busybox cat /proc/self/mountinfo").ok();
-    assert!(mounts.lines().next().is_some_and(|line| line.contains(" / / ") && line.contains("overlay")), "{mounts}");
-    let links = world.run("run --rm --network none busybox ls /sys/class/net").ok();
+    assert!(
+        mounts
+            .lines()
+            .next()
+            .is_some_and(|line| line.contains(" / / ") && line.contains("overlay")),
+        "{mounts}"
+    );
+    let links = world
+        .run("run --rm --network none busybox ls /sys/class/net")
+        .ok();
     assert_eq!(links, "lo");
     world.finish();
 }
@@ -19,10 +33,19 @@ fn a_container_sees_only_itself() {
 #[test]
 fn default_capabilities_are_docker_s() {
     let world = World::with_busybox();
-    let caps = |flags: &str| world.run(&format!("run --rm {flags} busybox sh -c 'grep CapEff /proc/self/status'")).ok();
+    let caps = |flags: &str| {
+        world
+            .run(&format!(
+                "run --rm {flags} busybox sh -c 'grep CapEff /proc/self/status'"
+            ))
+            .ok()
+    };
     assert_eq!(caps(""), "CapEff:\t00000000a80425fb");
     assert_eq!(caps("--cap-drop ALL"), "CapEff:\t0000000000000000");
-    assert_eq!(caps("--cap-drop ALL --cap-add NET_BIND_SERVICE"), "CapEff:\t0000000000000400");
+    assert_eq!(
+        caps("--cap-drop ALL --cap-add NET_BIND_SERVICE"),
+        "CapEff:\t0000000000000400"
+    );
     assert_eq!(caps("-u nobody"), "CapEff:\t0000000000000000");
     world.finish();
 }
@@ -31,14 +54,31 @@ fn default_capabilities_are_docker_s() {
 fn the_default_filter_and_masks_hold() {
     let world = World::with_busybox();
     world.run("run --rm busybox unshare -m true").fails(1);
-    assert_eq!(world.run("run --rm busybox sh -c 'grep Seccomp: /proc/self/status'").ok(), "Seccomp:\t2");
+    assert_eq!(
+        world
+            .run("run --rm busybox sh -c 'grep Seccomp: /proc/self/status'")
+            .ok(),
+        "Seccomp:\t2"
+    );
     assert_eq!(world.run("run --rm --security-opt seccomp=unconfined busybox sh -c 'grep Seccomp: /proc/self/status'").ok(), "Seccomp:\t0");
     assert_eq!(world.run("run --rm busybox cat /proc/timer_list").ok(), "");
-    let written = world.run("run --rm busybox sh -c 'echo 1 > /proc/sys/kernel/panic'").fails(1);
+    let written = world
+        .run("run --rm busybox sh -c 'echo 1 > /proc/sys/kernel/panic'")
+        .fails(1);
     assert!(written.contains("Read-only file system"), "{written}");
-    assert_eq!(world.run("run --rm busybox ls /proc/acpi /sys/firmware").stdout().replace(['\n', ' '], ""), "/proc/acpi:/sys/firmware:");
-    world.run("run --rm busybox mount -t tmpfs none /tmp").fails(1);
-    world.run("run --rm --privileged busybox mount -t tmpfs none /tmp").ok();
+    assert_eq!(
+        world
+            .run("run --rm busybox ls /proc/acpi /sys/firmware")
+            .stdout()
+            .replace(['\n', ' '], ""),
+        "/proc/acpi:/sys/firmware:"
+    );
+    world
+        .run("run --rm busybox mount -t tmpfs none /tmp")
+        .fails(1);
+    world
+        .run("run --rm --privileged busybox mount -t tmpfs none /tmp")
+        .ok();
     assert_eq!(world.run("run --rm --security-opt no-new-privileges busybox sh -c 'grep NoNewPrivs /proc/self/status'").ok(), "NoNewPrivs:\t1");
     let read_only = world.run("run --rm --read-only busybox touch /x").fails(1);
     assert!(read_only.contains("Read-only file system"), "{read_only}");
@@ -48,14 +88,31 @@ fn the_default_filter_and_masks_hold() {
 #[test]
 fn limits_bite() {
     let world = World::with_busybox();
-    let killed = world.run("run --name hungry --memory 16m busybox sh -c 'x=a; while :; do x=$x$x; done'");
+    let killed =
+        world.run("run --name hungry --memory 16m busybox sh -c 'x=a; while :; do x=$x$x; done'");
     killed.fails(137);
-    assert_eq!(world.run("inspect --format {{.State.OOMKilled}} hungry").ok(), "true");
+    assert_eq!(
+        world
+            .run("inspect --format {{.State.OOMKilled}} hungry")
+            .ok(),
+        "true"
+    );
     world.run("rm hungry").ok();
     let forks = world.run("run --rm --pids-limit 8 busybox sh -c 'for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 5 & done; wait'");
-    assert!(forks.stderr().contains("can't fork"), "{}", forks.describe());
-    world.run("run -d --name half --cpus 0.5 --memory 64m busybox sleep 600").ok();
-    assert_eq!(world.run("inspect --format '{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}}' half").ok(), "500000000 67108864");
+    assert!(
+        forks.stderr().contains("can't fork"),
+        "{}",
+        forks.describe()
+    );
+    world
+        .run("run -d --name half --cpus 0.5 --memory 64m busybox sleep 600")
+        .ok();
+    assert_eq!(
+        world
+            .run("inspect --format '{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}}' half")
+            .ok(),
+        "500000000 67108864"
+    );
     world.run("rm -f half").ok();
     world.finish();
 }
@@ -71,19 +128,34 @@ fn the_own_binary_cannot_be_overwritten_from_inside() {
         let _ = world.run("exec evil /proc/self/exe version").code();
     }
     world.run("rm -f evil").ok();
-    assert!(std::fs::read(ketch_test_support::program()).expect("read the program") == before, "the program changed");
+    assert!(
+        std::fs::read(ketch_test_support::program()).expect("read the program") == before,
+        "the program changed"
+    );
     world.finish();
 }
 
 #[test]
 fn no_descriptor_of_the_host_leaks_into_a_container() {
     let world = World::with_busybox();
-    let open = world.run("run --rm busybox sh -c 'ls -l /proc/self/fd'").ok();
-    let outside: Vec<_> = open.lines().filter(|line| line.contains("->") && !line.contains("/proc/") && !line.contains("pipe:") && !line.contains("/dev/null")).collect();
+    let open = world
+        .run("run --rm busybox sh -c 'ls -l /proc/self/fd'")
+        .ok();
+    let outside: Vec<_> = open
+        .lines()
+        .filter(|line| {
+            line.contains("->")
+                && !line.contains("/proc/")
+                && !line.contains("pipe:")
+                && !line.contains("/dev/null")
+        })
+        .collect();
     assert!(outside.is_empty(), "{open}");
     // CVE-2024-21626: a working directory reached through a leaked descriptor
     for fd in 3..12 {
-        let escaped = world.run(&format!("run --rm -w /proc/self/fd/{fd} busybox cat ../../../etc/hostname"));
+        let escaped = world.run(&format!(
+            "run --rm -w /proc/self/fd/{fd} busybox cat ../../../etc/hostname"
+        ));
         assert_ne!(escaped.code(), Some(0), "{}", escaped.describe());
     }
     world.finish();
@@ -118,8 +190,16 @@ fn a_terminal_is_one() {
 fn init_reaps_orphans() {
     let world = World::with_busybox();
     world.run("run -d --init --name tidy busybox sh -c 'while :; do sh -c \"sleep 0 &\"; sleep 1; done'").ok();
-    eventually("init is process 1", || world.run("exec tidy cat /proc/1/cmdline").stdout().contains("init").then_some(()));
-    let zombies = world.run("exec tidy sh -c 'grep -l \"State:.Z\" /proc/[0-9]*/status 2>/dev/null | wc -l'").ok();
+    eventually("init is process 1", || {
+        world
+            .run("exec tidy cat /proc/1/cmdline")
+            .stdout()
+            .contains("init")
+            .then_some(())
+    });
+    let zombies = world
+        .run("exec tidy sh -c 'grep -l \"State:.Z\" /proc/[0-9]*/status 2>/dev/null | wc -l'")
+        .ok();
     assert_eq!(zombies, "0");
     world.run("rm -f tidy").ok();
     world.finish();

@@ -5,7 +5,13 @@ use std::process::Command;
 use ketch_test_support::{World, eventually};
 
 fn kill9(pid: u32) {
-    assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().expect("kill").success());
+    assert!(
+        Command::new("kill")
+            .args(["-9", &pid.to_string()])
+            .status()
+            .expect("kill")
+            .success()
+    );
 }
 
 fn only_monitor(world: &World) -> u32 {
@@ -17,13 +23,29 @@ fn only_monitor(world: &World) -> u32 {
 #[test]
 fn a_killed_monitor_takes_its_container_along_and_the_next_command_says_so() {
     let world = World::with_busybox();
-    world.run("run -d --name lost -p 8080:80 -v data:/d busybox sleep 600").ok();
+    world
+        .run("run -d --name lost -p 8080:80 -v data:/d busybox sleep 600")
+        .ok();
     kill9(only_monitor(&world));
-    eventually("the container is dead", || world.run("inspect -f {{.State.Status}} lost").stdout().eq("exited").then_some(()));
+    eventually("the container is dead", || {
+        world
+            .run("inspect -f {{.State.Status}} lost")
+            .stdout()
+            .eq("exited")
+            .then_some(())
+    });
     assert_eq!(world.run("inspect -f {{.State.ExitCode}} lost").ok(), "255");
-    assert!(world.run("inspect -f {{.State.Error}} lost").ok().contains("monitor"));
+    assert!(
+        world
+            .run("inspect -f {{.State.Error}} lost")
+            .ok()
+            .contains("monitor")
+    );
     world.run("start lost").ok();
-    assert_eq!(world.run("inspect -f {{.State.Status}} lost").ok(), "running");
+    assert_eq!(
+        world.run("inspect -f {{.State.Status}} lost").ok(),
+        "running"
+    );
     world.run("rm -f lost").ok();
     world.run("volume rm data").ok();
     world.finish();
@@ -33,7 +55,9 @@ fn a_killed_monitor_takes_its_container_along_and_the_next_command_says_so() {
 fn a_killed_foreground_command_leaves_its_container_running() {
     let world = World::with_busybox();
     let mut client = world.spawn("run --name on busybox sleep 600");
-    eventually("it runs", || (world.run("inspect -f {{.State.Status}} on").stdout() == "running").then_some(()));
+    eventually("it runs", || {
+        (world.run("inspect -f {{.State.Status}} on").stdout() == "running").then_some(())
+    });
     client.kill().expect("kill -9");
     client.wait().expect("reap");
     assert_eq!(world.run("inspect -f {{.State.Status}} on").ok(), "running");
@@ -48,14 +72,21 @@ fn kills_at_any_moment_of_run_leave_a_readable_state() {
     for step in 0..40u32 {
         let mut client = world.spawn("run --rm busybox true");
         let microseconds = (step * 500).to_string();
-        Command::new("/bin/busybox").args(["usleep", &microseconds]).status().expect("usleep");
+        Command::new("/bin/busybox")
+            .args(["usleep", &microseconds])
+            .status()
+            .expect("usleep");
         let _ = client.kill();
         client.wait().expect("reap");
     }
-    eventually("all have ended", || world.monitors().is_empty().then_some(()));
+    eventually("all have ended", || {
+        world.monitors().is_empty().then_some(())
+    });
     let left = world.run("ps -aq").ok();
     if !left.is_empty() {
-        world.run(&format!("rm -f {}", left.replace('\n', " "))).ok();
+        world
+            .run(&format!("rm -f {}", left.replace('\n', " ")))
+            .ok();
     }
     world.run("run --rm busybox true").ok();
     world.finish();
@@ -67,17 +98,24 @@ fn kills_of_the_monitor_at_any_moment_leave_a_readable_state() {
     for step in 0..30u32 {
         let mut client = world.spawn("run --rm --network bridge -p 8081:80 busybox sleep 1");
         let microseconds = (step * 700).to_string();
-        Command::new("/bin/busybox").args(["usleep", &microseconds]).status().expect("usleep");
+        Command::new("/bin/busybox")
+            .args(["usleep", &microseconds])
+            .status()
+            .expect("usleep");
         for pid in world.monitors() {
             let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
         }
         let _ = client.kill();
         client.wait().expect("reap");
     }
-    eventually("all have ended", || world.monitors().is_empty().then_some(()));
+    eventually("all have ended", || {
+        world.monitors().is_empty().then_some(())
+    });
     let left = world.run("ps -aq").ok();
     if !left.is_empty() {
-        world.run(&format!("rm -f {}", left.replace('\n', " "))).ok();
+        world
+            .run(&format!("rm -f {}", left.replace('\n', " ")))
+            .ok();
     }
     world.run("run --rm -p 8081:80 busybox true").ok();
     world.finish();
@@ -88,18 +126,29 @@ fn a_killed_pull_is_continued() {
     let world = World::with_busybox();
     let registry = ketch_test_support::Registry::start(&world);
     let reference = registry.reference("big:1");
-    world.file("big/Dockerfile", "FROM busybox\nRUN head -c 60000000 /dev/urandom > /blob\n");
+    world.file(
+        "big/Dockerfile",
+        "FROM busybox\nRUN head -c 60000000 /dev/urandom > /blob\n",
+    );
     world.run(&format!("build -q -t {reference} big")).ok();
     world.run(&format!("push {reference}")).ok();
     world.run(&format!("rmi {reference}")).ok();
     for step in 0..8u32 {
         let mut pull = world.spawn(&format!("pull {reference}"));
         let microseconds = (step * 30_000).to_string();
-        Command::new("/bin/busybox").args(["usleep", &microseconds]).status().expect("usleep");
+        Command::new("/bin/busybox")
+            .args(["usleep", &microseconds])
+            .status()
+            .expect("usleep");
         let _ = pull.kill();
         pull.wait().expect("reap");
     }
-    assert_eq!(world.run(&format!("run --rm {reference} stat -c %s /blob")).ok(), "60000000");
+    assert_eq!(
+        world
+            .run(&format!("run --rm {reference} stat -c %s /blob"))
+            .ok(),
+        "60000000"
+    );
     drop(registry);
     world.run("system prune -f").ok();
     world.finish();

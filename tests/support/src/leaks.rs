@@ -35,7 +35,9 @@ fn settled(look: &dyn Fn() -> Vec<String>) -> Vec<String> {
 /// Process ids whose command line names `data_root`.
 pub fn processes(data_root: &Path) -> Vec<u32> {
     let wanted = data_root.to_string_lossy().into_owned();
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -47,18 +49,29 @@ pub fn processes(data_root: &Path) -> Vec<u32> {
 }
 
 fn monitors(data_root: &Path) -> Vec<String> {
-    processes(data_root).iter().map(|pid| format!("process {pid}")).collect()
+    processes(data_root)
+        .iter()
+        .map(|pid| format!("process {pid}"))
+        .collect()
 }
 
 fn mounts(scratch: &Path) -> Vec<String> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let wanted = scratch.to_string_lossy().into_owned();
-    table.lines().filter(|line| line.contains(&wanted)).map(|line| format!("mount {line}")).collect()
+    table
+        .lines()
+        .filter(|line| line.contains(&wanted))
+        .map(|line| format!("mount {line}"))
+        .collect()
 }
 
 fn links(namespace: &str) -> Vec<String> {
     let listing = inside(namespace, &["ip", "-brief", "link"]);
-    listing.lines().filter(|line| !line.starts_with("lo ")).map(|line| format!("link {line}")).collect()
+    listing
+        .lines()
+        .filter(|line| !line.starts_with("lo "))
+        .map(|line| format!("link {line}"))
+        .collect()
 }
 
 fn rules(namespace: &str) -> Vec<String> {
@@ -67,19 +80,34 @@ fn rules(namespace: &str) -> Vec<String> {
 }
 
 fn inside(namespace: &str, words: &[&str]) -> String {
-    let output = Command::new("nsenter").arg(format!("--net=/run/netns/{namespace}")).arg("--").args(words).output();
-    output.map_or_else(|error| format!("{words:?}: {error}"), |output| String::from_utf8_lossy(&output.stdout).into_owned())
+    let output = Command::new("nsenter")
+        .arg(format!("--net=/run/netns/{namespace}"))
+        .arg("--")
+        .args(words)
+        .output();
+    output.map_or_else(
+        |error| format!("{words:?}: {error}"),
+        |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+    )
 }
 
 /// Container cgroups without a process: another world's live ones have some.
 fn cgroups() -> Vec<String> {
     let mut roots = vec![PathBuf::from("/sys/fs/cgroup/ketch")];
-    roots.extend(fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path().join("ketch")));
+    roots.extend(
+        fs::read_dir("/sys/fs/cgroup")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path().join("ketch")),
+    );
     roots
         .iter()
         .flat_map(|root| fs::read_dir(root).into_iter().flatten().flatten())
         .filter(|entry| entry.path().is_dir())
-        .filter(|entry| fs::read_to_string(entry.path().join("cgroup.procs")).is_ok_and(|list| list.is_empty()))
+        .filter(|entry| {
+            fs::read_to_string(entry.path().join("cgroup.procs")).is_ok_and(|list| list.is_empty())
+        })
         .map(|entry| format!("cgroup {}", entry.path().display()))
         .collect()
 }
@@ -102,8 +130,16 @@ fn directories(data_root: &Path, run_root: &Path) -> Vec<String> {
             }
         }
     }
-    for network in fs::read_dir(data_root.join("networks")).into_iter().flatten().flatten() {
-        for entry in fs::read_dir(network.path().join("endpoints")).into_iter().flatten().flatten() {
+    for network in fs::read_dir(data_root.join("networks"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        for entry in fs::read_dir(network.path().join("endpoints"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             left.push(format!("endpoint {}", entry.path().display()));
         }
     }

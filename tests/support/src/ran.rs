@@ -46,7 +46,13 @@ impl Ran {
 
     /// Everything, for failure messages.
     pub fn describe(&self) -> String {
-        format!("`{}`: {}\nstdout: {}\nstderr: {}", self.line, self.output.status, self.stdout(), self.stderr())
+        format!(
+            "`{}`: {}\nstdout: {}\nstderr: {}",
+            self.line,
+            self.output.status,
+            self.stdout(),
+            self.stderr()
+        )
     }
 }
 

@@ -31,7 +31,11 @@ impl Registry {
             .spawn()
             .expect("start docker-registry");
         eventually("the registry answers", || {
-            (world.on_host(&format!("curl -sf http://{ADDRESS}/v2/")).code() == Some(0)).then_some(())
+            (world
+                .on_host(&format!("curl -sf http://{ADDRESS}/v2/"))
+                .code()
+                == Some(0))
+            .then_some(())
         });
         Self { process }
     }

@@ -27,11 +27,25 @@ impl World {
     /// # Panics
     /// Where the test is not root, or the world cannot be made.
     pub fn empty() -> Self {
-        assert!(rustix::process::geteuid().is_root(), "this test makes containers and needs root: run `cargo xtask test`");
-        let namespace = format!("ketch-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let directory = tempfile::Builder::new().prefix("ketch-test-").tempdir().expect("a temporary directory");
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "this test makes containers and needs root: run `cargo xtask test`"
+        );
+        let namespace = format!(
+            "ketch-test-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let directory = tempfile::Builder::new()
+            .prefix("ketch-test-")
+            .tempdir()
+            .expect("a temporary directory");
         plain(Command::new("ip").args(["netns", "add", &namespace]));
-        let world = Self { directory, namespace, finished: false };
+        let world = Self {
+            directory,
+            namespace,
+            finished: false,
+        };
         plain(&mut world.host(&["ip", "link", "set", "lo", "up"]));
         world
     }
@@ -39,9 +53,18 @@ impl World {
     /// A world with the image `busybox`.
     pub fn with_busybox() -> Self {
         let world = Self::empty();
-        let archive = std::env::var_os("KETCH_BUSYBOX_TAR").expect("KETCH_BUSYBOX_TAR: run `cargo xtask test`");
+        let archive = std::env::var_os("KETCH_BUSYBOX_TAR")
+            .expect("KETCH_BUSYBOX_TAR: run `cargo xtask test`");
         let archive = archive.to_string_lossy();
-        world.ketch(["import", "--change", "CMD [\"sh\"]", &archive, "busybox:latest"]).ok();
+        world
+            .ketch([
+                "import",
+                "--change",
+                "CMD [\"sh\"]",
+                &archive,
+                "busybox:latest",
+            ])
+            .ok();
         world
     }
 
@@ -63,7 +86,8 @@ impl World {
     /// Writes a file below the scratch directory, its folders too, and returns its path.
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path().join(name);
-        std::fs::create_dir_all(path.parent().expect("a file has a folder")).expect("make the folder");
+        std::fs::create_dir_all(path.parent().expect("a file has a folder"))
+            .expect("make the folder");
         std::fs::write(&path, text).expect("write the file");
         path
     }
@@ -76,7 +100,9 @@ impl World {
     {
         let mut command = self.host(&[]);
         command.arg(program()).args(arguments);
-        command.env("KETCH_DATA_ROOT", self.data_root()).env("KETCH_RUN_ROOT", self.run_root());
+        command
+            .env("KETCH_DATA_ROOT", self.data_root())
+            .env("KETCH_RUN_ROOT", self.run_root());
         command.env("DOCKER_CONFIG", self.path().join("client"));
         command
     }
@@ -99,24 +125,47 @@ impl World {
     pub fn run_with_input(&self, line: &str, input: &[u8]) -> Ran {
         use std::io::Write;
         let mut command = self.command(words(line));
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start ketch");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start ketch");
         // a reader that ends early closes the pipe, which is its right
         let _ = child.stdin.take().expect("a pipe").write_all(input);
-        Ran::new(line.to_owned(), child.wait_with_output().expect("wait for ketch"))
+        Ran::new(
+            line.to_owned(),
+            child.wait_with_output().expect("wait for ketch"),
+        )
     }
 
     /// Starts `ketch` and leaves it running.
     pub fn spawn(&self, line: &str) -> Child {
         let mut command = self.command(words(line));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start ketch")
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start ketch")
     }
 
     /// A program in this world's network namespace, which plays the host.
     pub fn host(&self, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", self.namespace)).arg("--").args(words);
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.path());
-        command.env("LC_ALL", "C").env("TZ", "UTC").env("COLUMNS", "200").current_dir(self.path());
+        command
+            .arg(format!("--net=/run/netns/{}", self.namespace))
+            .arg("--")
+            .args(words);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.path());
+        command
+            .env("LC_ALL", "C")
+            .env("TZ", "UTC")
+            .env("COLUMNS", "200")
+            .current_dir(self.path());
         command
     }
 
@@ -137,7 +186,12 @@ impl World {
     /// If anything is left.
     #[track_caller]
     pub fn finish(mut self) {
-        let left = leaks::check(self.path(), &self.data_root(), &self.run_root(), &self.namespace);
+        let left = leaks::check(
+            self.path(),
+            &self.data_root(),
+            &self.run_root(),
+            &self.namespace,
+        );
         self.finished = true;
         assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
     }
@@ -154,10 +208,14 @@ impl Drop for World {
             // what this test leaves must not look like a leak of the next one
             if let Ok(listed) = self.command(["ps", "-aq"]).output() {
                 let ids = String::from_utf8_lossy(&listed.stdout).into_owned();
-                let _ = self.command(["rm", "-f"].into_iter().chain(ids.split_whitespace())).output();
+                let _ = self
+                    .command(["rm", "-f"].into_iter().chain(ids.split_whitespace()))
+                    .output();
             }
         }
-        let _ = Command::new("ip").args(["netns", "delete", &self.namespace]).output();
+        let _ = Command::new("ip")
+            .args(["netns", "delete", &self.namespace])
+            .output();
         if !self.finished && !std::thread::panicking() {
             // a test that forgets the leak check must not pass
             std::process::abort();
@@ -167,7 +225,9 @@ impl Drop for World {
 
 /// The program under test.
 pub fn program() -> PathBuf {
-    std::env::var_os("KETCH_BIN").map(PathBuf::from).expect("KETCH_BIN: run `cargo xtask test`")
+    std::env::var_os("KETCH_BIN")
+        .map(PathBuf::from)
+        .expect("KETCH_BIN: run `cargo xtask test`")
 }
 
 /// Tries `attempt` until it gives something, for states that no event tells of.
@@ -182,14 +242,20 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
         if let Some(result) = attempt() {
             return result;
         }
-        assert!(Instant::now() < end, "did not happen within {DEADLINE:?}: {what}");
+        assert!(
+            Instant::now() < end,
+            "did not happen within {DEADLINE:?}: {what}"
+        );
         let _ = never.recv_timeout(Duration::from_millis(10));
     }
 }
 
 fn finish(command: &mut Command) -> Ran {
     let line = format!("{command:?}");
-    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{line}: {error}"));
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{line}: {error}"));
     Ran::new(line, output)
 }
 

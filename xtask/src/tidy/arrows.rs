@@ -14,12 +14,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["sys", "spec"]),
     ("network", &["sys", "spec"]),
     ("runtime", &["sys", "spec"]),
-    ("engine", &["store", "registry", "network", "runtime", "sys", "spec"]),
+    (
+        "engine",
+        &["store", "registry", "network", "runtime", "sys", "spec"],
+    ),
     ("monitor", &["engine", "runtime", "network", "sys", "spec"]),
     ("build", &["engine", "sys", "spec"]),
     ("compose", &["build", "engine", "spec"]),
     ("api", &["build", "engine", "spec"]),
-    ("cli", &["api", "compose", "build", "monitor", "engine", "runtime", "sys", "spec"]),
+    (
+        "cli",
+        &[
+            "api", "compose", "build", "monitor", "engine", "runtime", "sys", "spec",
+        ],
+    ),
 ];
 
 /// Crates that may link an async runtime.
@@ -34,19 +42,37 @@ pub fn check() -> Vec<String> {
     let mut complaints = Vec::new();
     let mut seen = 0;
     for package in metadata["packages"].as_array().into_iter().flatten() {
-        let Some(name) = package["name"].as_str().and_then(|name| name.strip_prefix("ketch-")) else { continue };
-        let Some((_, allowed)) = ARROWS.iter().find(|(from, _)| *from == name) else { continue };
+        let Some(name) = package["name"]
+            .as_str()
+            .and_then(|name| name.strip_prefix("ketch-"))
+        else {
+            continue;
+        };
+        let Some((_, allowed)) = ARROWS.iter().find(|(from, _)| *from == name) else {
+            continue;
+        };
         seen += 1;
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
             // kind is null for normal dependencies; tests may use more
-            let Some(to) = dependency["name"].as_str().filter(|_| dependency["kind"].is_null()) else { continue };
+            let Some(to) = dependency["name"]
+                .as_str()
+                .filter(|_| dependency["kind"].is_null())
+            else {
+                continue;
+            };
             match to.strip_prefix("ketch-") {
-                Some(to) if !allowed.contains(&to) => complaints.push(format!("crates/{name} must not use crates/{to}")),
+                Some(to) if !allowed.contains(&to) => {
+                    complaints.push(format!("crates/{name} must not use crates/{to}"))
+                }
                 None if matches!(to, "tokio" | "hyper") && !ASYNC.contains(&name) => {
-                    complaints.push(format!("crates/{name} must not use {to}: async stays in crates/api"));
+                    complaints.push(format!(
+                        "crates/{name} must not use {to}: async stays in crates/api"
+                    ));
                 }
                 None if to == "libc" && name != "sys" => {
-                    complaints.push(format!("crates/{name} must not use libc: raw calls stay in crates/sys"));
+                    complaints.push(format!(
+                        "crates/{name} must not use libc: raw calls stay in crates/sys"
+                    ));
                 }
                 _ => {}
             }
@@ -60,7 +86,13 @@ pub fn check() -> Vec<String> {
 
 fn metadata() -> Result<Value, String> {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
         .current_dir(workspace())
         .output()
         .map_err(|error| format!("cargo metadata: {error}"))?;

@@ -12,12 +12,25 @@ pub fn readmes_keep_step() -> Vec<String> {
         complaints.push("README.md: no headings".to_owned());
     }
     if english.levels != korean.levels {
-        complaints.push(format!("README.ko.md: heading levels {:?}, README.md has {:?}", korean.levels, english.levels));
+        complaints.push(format!(
+            "README.ko.md: heading levels {:?}, README.md has {:?}",
+            korean.levels, english.levels
+        ));
     }
     if english.commands != korean.commands {
-        let missing: Vec<_> = english.commands.iter().filter(|line| !korean.commands.contains(line)).collect();
-        let extra: Vec<_> = korean.commands.iter().filter(|line| !english.commands.contains(line)).collect();
-        complaints.push(format!("README.ko.md: commands differ; missing {missing:?}, extra {extra:?}"));
+        let missing: Vec<_> = english
+            .commands
+            .iter()
+            .filter(|line| !korean.commands.contains(line))
+            .collect();
+        let extra: Vec<_> = korean
+            .commands
+            .iter()
+            .filter(|line| !english.commands.contains(line))
+            .collect();
+        complaints.push(format!(
+            "README.ko.md: commands differ; missing {missing:?}, extra {extra:?}"
+        ));
     }
     complaints
 }
@@ -28,7 +41,10 @@ struct Outline {
 }
 
 fn outline(text: &str) -> Outline {
-    let mut outline = Outline { levels: Vec::new(), commands: Vec::new() };
+    let mut outline = Outline {
+        levels: Vec::new(),
+        commands: Vec::new(),
+    };
     let mut block = false;
     for line in text.lines() {
         if line.starts_with("```") {
@@ -40,7 +56,9 @@ fn outline(text: &str) -> Outline {
                 outline.commands.push(command.to_owned());
             }
         } else if line.starts_with('#') {
-            outline.levels.push(line.chars().take_while(|c| *c == '#').count());
+            outline
+                .levels
+                .push(line.chars().take_while(|c| *c == '#').count());
         }
     }
     outline
@@ -51,17 +69,37 @@ pub fn links_resolve() -> Vec<String> {
     let root = workspace();
     let mut complaints = Vec::new();
     let mut pages = files(&["docs", "examples"], &["md"]);
-    for name in ["README.md", "README.ko.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "SPECIFICATION.md"] {
+    for name in [
+        "README.md",
+        "README.ko.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "SPECIFICATION.md",
+    ] {
         match std::fs::read_to_string(root.join(name)) {
-            Ok(text) => pages.push(super::SourceFile { path: name.to_owned(), text }),
+            Ok(text) => pages.push(super::SourceFile {
+                path: name.to_owned(),
+                text,
+            }),
             Err(error) => complaints.push(format!("{name}: {error}")),
         }
     }
     for page in &pages {
-        let folder = root.join(&page.path).parent().map(ToOwned::to_owned).unwrap_or_default();
-        for link in page.text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        let folder = root
+            .join(&page.path)
+            .parent()
+            .map(ToOwned::to_owned)
+            .unwrap_or_default();
+        for link in page
+            .text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
             let target = link.split('#').next().unwrap_or_default();
-            let outside = target.is_empty() || target.contains("://") || target.starts_with("mailto:");
+            let outside =
+                target.is_empty() || target.contains("://") || target.starts_with("mailto:");
             if !outside && !folder.join(target).exists() {
                 complaints.push(format!("{}: dead link {link}", page.path));
             }
@@ -73,7 +111,9 @@ pub fn links_resolve() -> Vec<String> {
 /// ARCHITECTURE.md has a row for every crate.
 pub fn architecture_names_crates() -> Vec<String> {
     let page = std::fs::read_to_string(workspace().join("ARCHITECTURE.md")).unwrap_or_default();
-    let Ok(entries) = std::fs::read_dir(workspace().join("crates")) else { return vec!["no crates/".into()] };
+    let Ok(entries) = std::fs::read_dir(workspace().join("crates")) else {
+        return vec!["no crates/".into()];
+    };
     entries
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())

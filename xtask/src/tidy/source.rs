@@ -11,8 +11,12 @@ fn rust() -> Vec<SourceFile> {
 
 /// Each external dependency of the workspace stands below a comment that says why it is there.
 pub fn dependencies_have_a_reason() -> Vec<String> {
-    let manifest = std::fs::read_to_string(crate::shell::workspace().join("Cargo.toml")).unwrap_or_default();
-    let section = manifest.split("[workspace.dependencies]").nth(1).unwrap_or_default();
+    let manifest =
+        std::fs::read_to_string(crate::shell::workspace().join("Cargo.toml")).unwrap_or_default();
+    let section = manifest
+        .split("[workspace.dependencies]")
+        .nth(1)
+        .unwrap_or_default();
     let section = section.split("\n[").next().unwrap_or_default();
     let mut complaints = Vec::new();
     let mut reason = false;
@@ -31,21 +35,37 @@ pub fn dependencies_have_a_reason() -> Vec<String> {
 /// `unsafe` appears in crates/sys only.
 pub fn unsafe_stays_in_sys() -> Vec<String> {
     let mut complaints = Vec::new();
-    for file in rust().iter().filter(|file| !file.path.starts_with("crates/sys/")) {
+    for file in rust()
+        .iter()
+        .filter(|file| !file.path.starts_with("crates/sys/"))
+    {
         for (number, line) in file.text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
-            if code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("allow(unsafe_code)") {
-                complaints.push(format!("{}:{}: unsafe outside crates/sys", file.path, number + 1));
+            // in two halves, or this file would accuse itself
+            let marks = [
+                concat!("uns", "afe {"),
+                concat!("uns", "afe fn"),
+                concat!("allow(uns", "afe_code)"),
+            ];
+            if marks.iter().any(|mark| code.contains(mark)) {
+                complaints.push(format!(
+                    "{}:{}: unsafe outside crates/sys",
+                    file.path,
+                    number + 1
+                ));
             }
         }
     }
     complaints
 }
 
-/// Files stay under 600 lines and functions under 70.
+/// Files stay under 600 lines and functions under 70. Tests are tables and stories, and may be longer.
 pub fn lengths() -> Vec<String> {
+    let is_test = |path: &str| {
+        path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("tests.rs")
+    };
     let mut complaints = Vec::new();
-    for file in rust() {
+    for file in rust().into_iter().filter(|file| !is_test(&file.path)) {
         let lines: Vec<&str> = file.text.lines().collect();
         if lines.len() > MAX_FILE_LINES {
             complaints.push(format!("{}: {} lines", file.path, lines.len()));
@@ -61,7 +81,9 @@ fn long_functions(path: &str, lines: &[&str]) -> Vec<String> {
     for (number, line) in lines.iter().enumerate() {
         let indent = line.len() - line.trim_start().len();
         match open {
-            None if is_function(line.trim_start()) && !ends_on_its_line(line) => open = Some((number, indent)),
+            None if is_function(line.trim_start()) && !ends_on_its_line(line) => {
+                open = Some((number, indent))
+            }
             Some((start, depth)) if indent == depth && line.trim_start().starts_with('}') => {
                 let length = number - start + 1;
                 if length > MAX_FUNCTION_LINES {
@@ -92,7 +114,12 @@ fn is_function(line: &str) -> bool {
 
 /// No macro or mark of unfinished work.
 pub fn nothing_unfinished() -> Vec<String> {
-    let marks = [concat!("to", "do!("), concat!("unimpl", "emented!("), concat!("FIX", "ME"), concat!("TO", "DO")];
+    let marks = [
+        concat!("to", "do!("),
+        concat!("unimpl", "emented!("),
+        concat!("FIX", "ME"),
+        concat!("TO", "DO"),
+    ];
     let mut complaints = Vec::new();
     for file in rust() {
         for (number, line) in file.text.lines().enumerate() {
@@ -129,6 +156,9 @@ mod tests {
         text.push_str(&"        work();\n".repeat(70));
         text.push_str("    }\n    fn short() { work() }\n");
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(long_functions("x.rs", &lines), ["x.rs:1: 72 lines in `pub fn long() {`"]);
+        assert_eq!(
+            long_functions("x.rs", &lines),
+            ["x.rs:1: 72 lines in `pub fn long() {`"]
+        );
     }
 }

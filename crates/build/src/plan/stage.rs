@@ -118,17 +118,18 @@ pub fn plan(
     {
         target.config.labels.extend(request.labels.clone());
     }
-    let unused = graph.global.unused(&declared);
-    if !unused.is_empty() {
-        plan.warnings.push((
-            0,
-            format!(
-                "One or more build-args [{}] were not consumed",
-                unused.join(" ")
-            ),
-        ));
-    }
+    plan.warnings
+        .extend(unused_arguments(&graph.global.unused(&declared)));
     Ok(plan)
+}
+
+/// The warning about build arguments that no ARG declares.
+fn unused_arguments(names: &[&str]) -> Option<(usize, String)> {
+    let text = format!(
+        "One or more build-args [{}] were not consumed",
+        names.join(" ")
+    );
+    (!names.is_empty()).then_some((0, text))
 }
 
 /// How many numbers a stage's titles take.

@@ -31,7 +31,13 @@ pub(super) fn ensure(engine: &Engine) -> Result<PathBuf> {
     // A file cut short by a crash would be found by name for ever, so it is whole on disk before it has the name; and
     // whoever comes second leaves the first one's file alone, which somebody may be mounting.
     let temporary = folder.join(format!(".{}", ketch_sys::fs::random_hex(8)));
-    replace_file(&temporary, reaper::PROGRAM, Mode::from_raw_mode(0o555), true).map_err(|error| failed(&error))?;
+    replace_file(
+        &temporary,
+        reaper::PROGRAM,
+        Mode::from_raw_mode(0o555),
+        true,
+    )
+    .map_err(|error| failed(&error))?;
     match rename_exclusive(&temporary, &path) {
         Ok(()) => Ok(path),
         Err(error) if error.errno == Errno::EXIST => {

@@ -15,7 +15,7 @@ mod remove;
 #[cfg(test)]
 mod tests;
 
-use ketch_network::{EndpointRecord, NetworkRecord};
+pub use ketch_network::{EndpointRecord, NetworkRecord};
 use ketch_spec::Id;
 
 use crate::lock::LeafLock;

@@ -1,6 +1,7 @@
 //! `ketch network ls`.
 
-use ketch_engine::network;
+use ketch_engine::Engine;
+use ketch_engine::network::{self, NetworkRecord};
 use regex_lite::Regex;
 
 use crate::command::{Command, Outcome, Verb};
@@ -72,54 +73,10 @@ impl Verb for Args {
                     .map_err(|_| Failure::usage(format!("invalid filter 'name={text}'")))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let mut shown = Vec::new();
-        for record in network::list(engine)? {
-            let kind = if network::is_predefined(&record) {
-                "builtin"
-            } else {
-                "custom"
-            };
-            let matches = filters.any("driver", |driver| driver == record.driver)
-                && filters.any("id", |id| record.id.as_str().starts_with(id))
-                && filters.any("scope", |scope| scope == "local")
-                && filters.any("type", |wanted| wanted == kind)
-                && filters.labels(&record.labels)
-                && (names.is_empty() || names.iter().any(|name| name.is_match(&record.name)));
-            if !matches {
-                continue;
-            }
-            if let Some(wanted) = dangling {
-                let unused = kind == "custom" && network::endpoints(engine, &record)?.is_empty();
-                if unused != wanted {
-                    continue;
-                }
-            }
-            shown.push(record);
-        }
+        let mut shown = chosen(engine, &filters, &names, dangling)?;
         shown.sort_by(|a, b| a.name.cmp(&b.name));
         let truncate = !self.no_trunc;
-        let rows: Vec<Row> = shown
-            .iter()
-            .map(|record| {
-                Row::new()
-                    .with(
-                        "ID",
-                        if truncate {
-                            record.id.short()
-                        } else {
-                            record.id.as_str()
-                        },
-                    )
-                    .with("Name", record.name.as_str())
-                    .with("Driver", record.driver.as_str())
-                    .with("Scope", "local")
-                    .with("IPv4", (!record.subnets.is_empty()).to_string())
-                    .with("IPv6", "false")
-                    .with("Internal", record.internal.to_string())
-                    .with_labels(&record.labels)
-                    .with("CreatedAt", text::go_time(record.created))
-            })
-            .collect();
+        let rows: Vec<Row> = shown.iter().map(|record| row(record, truncate)).collect();
         let format = match self.format {
             Some(format) => format,
             None => context
@@ -131,4 +88,50 @@ impl Verb for Args {
         output::print(&LISTING.render(&rows, &format, self.quiet)?)?;
         Ok(Exit::SUCCESS)
     }
+}
+
+/// The networks that the filters let through.
+fn chosen(
+    engine: &Engine,
+    filters: &Filters,
+    names: &[Regex],
+    dangling: Option<bool>,
+) -> Result<Vec<NetworkRecord>, Failure> {
+    let mut shown = Vec::new();
+    for record in network::list(engine)? {
+        let custom = !network::is_predefined(&record);
+        let kind = if custom { "custom" } else { "builtin" };
+        let matches = filters.any("driver", |driver| driver == record.driver)
+            && filters.any("id", |id| record.id.as_str().starts_with(id))
+            && filters.any("scope", |scope| scope == "local")
+            && filters.any("type", |wanted| wanted == kind)
+            && filters.labels(&record.labels)
+            && (names.is_empty() || names.iter().any(|name| name.is_match(&record.name)));
+        let dangles = match dangling {
+            Some(_) if matches => custom && network::endpoints(engine, &record)?.is_empty(),
+            _ => false,
+        };
+        if matches && dangling.is_none_or(|wanted| wanted == dangles) {
+            shown.push(record);
+        }
+    }
+    Ok(shown)
+}
+
+fn row(record: &NetworkRecord, truncate: bool) -> Row {
+    let id = if truncate {
+        record.id.short()
+    } else {
+        record.id.as_str()
+    };
+    Row::new()
+        .with("ID", id)
+        .with("Name", record.name.as_str())
+        .with("Driver", record.driver.as_str())
+        .with("Scope", "local")
+        .with("IPv4", (!record.subnets.is_empty()).to_string())
+        .with("IPv6", "false")
+        .with("Internal", record.internal.to_string())
+        .with_labels(&record.labels)
+        .with("CreatedAt", text::go_time(record.created))
 }
