@@ -228,6 +228,8 @@ fn median(samples: &mut [f64]) -> f64 {
 fn memory(engine: &Engine) -> Outcome {
     let program = &engine.program;
     root_shell(&format!("{program} run -d --name bench busybox sleep 600"))?;
+    // a monitor gives memory back once the start is over
+    std::thread::sleep(std::time::Duration::from_secs(2));
     let pids = root_shell("pgrep -f 'ketch monitor .*ketch-bench'")?;
     let pid = pids.split_whitespace().next().ok_or("no monitor found")?;
     let rollup = root_shell(&format!("cat /proc/{pid}/smaps_rollup"))?;

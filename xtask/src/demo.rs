@@ -115,7 +115,7 @@ fn compose(session: &Session, timed: &mut Timed) -> Outcome {
 
 fn curl(session: &Session) -> Result<String, String> {
     session.capture(
-        "curl -sS --retry 20 --retry-delay 1 --retry-all-errors http://127.0.0.1:$VISITS_PORT/",
+        "curl -s --retry 20 --retry-delay 1 --retry-all-errors http://127.0.0.1:$VISITS_PORT/",
     )
 }
 

@@ -12,7 +12,6 @@ mod commands;
 mod compatibility;
 mod context;
 mod create;
-mod detach_keys;
 mod failure;
 mod filter;
 mod format;

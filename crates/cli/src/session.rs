@@ -8,12 +8,12 @@ use std::path::Path;
 
 use ketch_engine::container::state::ExitRecord;
 use ketch_engine::container::stream::{Frame, MAX_FRAME_BYTES, take_frame, write_frame};
+use ketch_spec::detach_keys::DetachFilter;
 use ketch_sys::poll::SignalFd;
 use ketch_sys::pty::RawMode;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use crate::detach_keys::DetachFilter;
 use crate::terminal;
 
 /// Typed bytes that wait for the container: beyond this our standard input is left alone.

@@ -4,6 +4,7 @@
 //! input. The JSON types follow the OCI image specification 1.1, the OCI runtime specification 1.2 and, where
 //! Docker adds fields of its own, Docker's image format; unknown fields survive a round trip.
 
+pub mod detach_keys;
 pub mod digest;
 pub mod duration;
 pub mod env;

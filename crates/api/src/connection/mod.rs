@@ -1,7 +1,6 @@
 //! Connections that stop being HTTP and carry a process's standard streams ("hijacked", in Docker's words).
 
 mod attach;
-mod detach;
 mod exec;
 pub mod framing;
 mod pump;
@@ -11,6 +10,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use ketch_engine::container::{AttachStreams, Attached};
 use ketch_engine::{Error, ErrorKind, Result};
+use ketch_spec::detach_keys;
 
 use crate::call::Call;
 use crate::reply::{Reply, ReplyBody, response};
@@ -41,12 +41,12 @@ impl Streams {
     /// `Invalid` in Docker's words.
     pub fn parse_detach_keys(text: &str) -> Result<Vec<u8>> {
         if text.is_empty() {
-            return Ok(detach::DEFAULT.to_vec());
+            return Self::parse_detach_keys(detach_keys::DEFAULT);
         }
-        detach::parse(text).map_err(|message| {
+        detach_keys::parse(text).map_err(|error| {
             Error::new(
                 ErrorKind::Invalid,
-                format!("Invalid detach keys ({text}) provided: {message}"),
+                format!("Invalid detach keys ({text}) provided: {error}"),
             )
         })
     }

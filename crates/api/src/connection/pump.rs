@@ -5,11 +5,11 @@ use std::io;
 
 use ketch_engine::container::ExitRecord;
 use ketch_engine::container::stream::{Frame, take_frame, write_frame};
+use ketch_spec::detach_keys::DetachFilter;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::Streams;
-use super::detach::Detach;
 use super::framing::{self, Framing};
 
 /// Bytes read of a client at once; less than a frame holds.
@@ -105,7 +105,7 @@ async fn input(
     } else {
         Vec::new()
     };
-    let mut detach = Detach::new(keys);
+    let mut detach = DetachFilter::new(keys);
     let mut buffer = vec![0; READ_BYTES];
     let (mut reads, mut resizes) = (true, true);
     loop {

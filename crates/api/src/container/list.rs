@@ -3,12 +3,11 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use ketch_engine::container::{self, Container};
+use ketch_engine::container::{self, Container, status};
 use ketch_engine::{Engine, ErrorKind, Result};
 use serde_json::{Value, json};
 
 use super::filter::ContainerFilters;
-use super::status;
 use crate::call::Call;
 use crate::reply::Reply;
 use crate::shared::Shared;

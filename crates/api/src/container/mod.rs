@@ -10,7 +10,6 @@ pub mod logs;
 mod mounts;
 mod networks;
 mod security;
-mod status;
 pub mod verbs;
 pub mod wait;
 

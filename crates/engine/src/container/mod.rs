@@ -31,6 +31,7 @@ mod size;
 pub mod spec;
 pub mod start;
 pub mod state;
+pub mod status;
 mod stop;
 pub mod stream;
 pub mod tear_down;

@@ -180,15 +180,22 @@ impl ContainerState {
     }
 }
 
-impl std::fmt::Display for Status {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl Status {
+    /// Docker's name of the state.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Created => "created",
             Self::Running => "running",
             Self::Paused => "paused",
             Self::Restarting => "restarting",
             Self::Exited => "exited",
             Self::Dead => "dead",
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }

@@ -1,12 +1,12 @@
 //! `ketch compose images`.
 
 use jiff::Timestamp;
+use ketch_engine::container::status;
 use ketch_engine::image;
 use ketch_spec::{Platform, Reference, size};
 use serde_json::json;
 
 use crate::command::{Arity, Command, Outcome, Verb};
-use crate::commands::container::status;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::format::{Listing, Row};

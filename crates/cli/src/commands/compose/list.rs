@@ -7,7 +7,6 @@ use ketch_engine::container;
 use serde_json::json;
 
 use crate::command::{Command, Outcome, Verb};
-use crate::commands::container::status;
 use crate::context::Context;
 use crate::failure::Exit;
 use crate::filter::{Filter, Filters};
@@ -78,7 +77,7 @@ impl Verb for Args {
             let found = projects.entry(name.clone()).or_default();
             *found
                 .states
-                .entry(status::name(container.state.status))
+                .entry(container.state.status.name())
                 .or_default() += 1;
             if let Some(files) = labels.get("com.docker.compose.project.config_files") {
                 found.files.clone_from(files);

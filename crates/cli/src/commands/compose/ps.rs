@@ -3,11 +3,11 @@
 use gotmpl::Value;
 use jiff::Timestamp;
 use ketch_compose::{Project, SERVICE};
-use ketch_engine::container::Container;
 use ketch_engine::container::state::HealthStatus;
+use ketch_engine::container::{Container, status};
 
 use crate::command::{Arity, Command, Outcome, Verb};
-use crate::commands::container::{ports, status};
+use crate::commands::container::ports;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::filter::{Filter, Filters};
@@ -136,7 +136,7 @@ impl Args {
 
 /// The name of a container's state.
 fn name(container: &Container) -> &'static str {
-    status::name(container.state.status)
+    container.state.status.name()
 }
 
 fn row(project: &Project, container: &Container, now: Timestamp, truncate: bool) -> Row {

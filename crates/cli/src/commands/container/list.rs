@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gotmpl::Value;
 use jiff::Timestamp;
 use ketch_engine::container::config::NetworkMode;
-use ketch_engine::container::{self, Container};
+use ketch_engine::container::{self, Container, status};
 use ketch_spec::mount::MountSource;
 
 use crate::command::{Command, Outcome, Verb, integer};
@@ -15,7 +15,7 @@ use crate::filter::Filter;
 use crate::format::{Listing, Row};
 use crate::{output, text};
 
-use super::{list_filter, ports, status};
+use super::{list_filter, ports};
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -178,7 +178,7 @@ fn row(container: &Container, now: Timestamp, truncate: bool, size: Option<&str>
             format!("{} ago", status::age(config.created, now)),
         )
         .with("Ports", ports::text(ports::listed(&state.ports, exposed)))
-        .with("State", status::name(state.status))
+        .with("State", state.status.name())
         .with("Status", status::text(state, now))
         .with("Size", size.unwrap_or("0B"))
         .with("Names", config.name.as_str())

@@ -10,7 +10,7 @@ use regex_lite::Regex;
 use crate::failure::Failure;
 use crate::filter::{Filter, Filters};
 
-use super::{list, status};
+use super::list;
 
 const KEYS: [&str; 15] = [
     "id",
@@ -169,7 +169,7 @@ impl ContainerFilters {
         name_matches
             && filters.any("id", |id| config.id.as_str().starts_with(id))
             && filters.labels(list::labels(container))
-            && filters.any("status", |wanted| wanted == status::name(state.status))
+            && filters.any("status", |wanted| wanted == state.status.name())
             && filters.any("health", |wanted| wanted == health(container))
             && (self.exited.is_empty()
                 || ended && exit.is_some_and(|code| self.exited.contains(&code)))

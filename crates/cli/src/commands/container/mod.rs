@@ -28,7 +28,6 @@ mod restart;
 mod rm;
 pub mod run;
 mod start;
-pub mod status;
 mod stop;
 mod top;
 mod unpause;

@@ -1,13 +1,14 @@
 //! `ketch run`: create, start, and stay with the container unless it is detached.
 
 use ketch_engine::container::{self, AttachStreams, CreateRequest, StartOptions};
+use ketch_spec::detach_keys;
 
 use crate::command::{Arity, Command, Outcome, Verb};
 use crate::context::Context;
 use crate::create::{CreateFlags, Stream};
 use crate::failure::{Exit, Failure};
 use crate::session::{self, Ended, Prepared};
-use crate::{detach_keys, output, terminal};
+use crate::{output, terminal};
 
 use super::create::{self, CidFile};
 
