@@ -44,7 +44,7 @@ pub enum ArgumentError {
 
 impl Arguments {
     /// Reads what follows the word `monitor`:
-    /// `[--attach stdin,stdout,stderr] [--size ROWSxCOLUMNS] --data-root DIR --run-root DIR --executable FILE ID`.
+    /// `[--attach stdin,stdout,stderr] [--size ROWSxCOLUMNS] [--secrets] --data-root DIR --run-root DIR --executable FILE ID`.
     ///
     /// # Errors
     /// What is unknown, wrong or missing.
@@ -63,6 +63,8 @@ impl Arguments {
                 Some("--executable") => executable = Some(PathBuf::from(value()?)),
                 Some("--attach") => attach = Some(read("--attach", value()?, streams)?),
                 Some("--size") => size = Some(read("--size", value()?, rows_and_columns)?),
+                // Says that descriptor 7 was handed over: see [`names`].
+                Some("--secrets") => {}
                 Some(text) if !text.starts_with('-') => {
                     id = Some(read("the id", word, |text| text.parse().ok())?)
                 }
@@ -109,9 +111,9 @@ fn rows_and_columns(text: &str) -> Option<(u16, u16)> {
     Some((rows.parse().ok()?, columns.parse().ok()?))
 }
 
-/// Whether descriptor 4 was handed over, asked before the arguments are read in full: it must be taken early.
-pub fn names_attach(words: &[OsString]) -> bool {
-    words.iter().any(|word| word == OsStr::new("--attach"))
+/// Whether `option` is given, asked before the arguments are read in full: descriptors must be taken early.
+pub fn names(words: &[OsString], option: &str) -> bool {
+    words.iter().any(|word| word == OsStr::new(option))
 }
 
 #[cfg(test)]

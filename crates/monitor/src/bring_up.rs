@@ -71,7 +71,10 @@ impl Monitor {
         let (mut streams, stdio) = stdio(config, self.size)?;
         // 5. cgroup and clone
         make_files(engine, config)?;
-        let spec = runtime_spec(engine, config, &prepared, self.size)?;
+        let mut spec = runtime_spec(engine, config, &prepared, self.size)?;
+        if let Some(process) = &mut spec.process {
+            self.secrets.apply(&mut process.env);
+        }
         made.create(engine, config, &spec, root.as_fd(), stdio)?;
         // 6. places in networks
         for (index, endpoint) in config.network.endpoints.iter().enumerate() {

@@ -11,7 +11,8 @@ use std::ffi::OsString;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
-use ketch_engine::container::start::{ATTACH_FD, LOCK_FD, PROGRAM_FD, STATUS_FD};
+use ketch_engine::container::SecretEnv;
+use ketch_engine::container::start::{ATTACH_FD, LOCK_FD, PROGRAM_FD, SECRETS_FD, STATUS_FD};
 use ketch_engine::lock::OwnerLock;
 use ketch_engine::{Error, ErrorKind};
 use ketch_sys::inherit;
@@ -83,15 +84,24 @@ fn begin(words: &[OsString]) -> Result<Monitor, Error> {
             error,
         )
     };
-    let attach = arguments::names_attach(words).then(|| inherit::take(ATTACH_FD));
+    let attach = arguments::names(words, "--attach").then(|| inherit::take(ATTACH_FD));
     let attach = attach.transpose().map_err(|error| failed(&error))?;
     let lock = OwnerLock::from_fd(inherit::take(LOCK_FD).map_err(|error| failed(&error))?);
     let program = inherit::take(PROGRAM_FD).map_err(|error| failed(&error))?;
+    // Read, and with that closed, before anything is started that could inherit it.
+    let secrets = match arguments::names(words, "--secrets") {
+        true => {
+            let memory = inherit::take(SECRETS_FD).map_err(|error| failed(&error))?;
+            SecretEnv::from_memory(memory).map_err(|error| failed(&error))?
+        }
+        false => SecretEnv::default(),
+    };
     // Whatever else the caller left open; nothing of ours is above these numbers yet.
     inherit::close_from(PROGRAM_FD + 1).map_err(|error| failed(&error))?;
     let arguments = Arguments::parse(words.iter().cloned()).map_err(|error| failed(&error))?;
     leave::leave_caller().map_err(|error| failed(&error))?;
     let mut monitor = Monitor::new(&arguments, lock, program)?;
+    monitor.secrets = secrets;
     if let (Some(socket), Some(streams)) = (attach, arguments.attach) {
         monitor.adopt(UnixStream::from(socket), streams)?;
     }

@@ -14,10 +14,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use ketch_engine::container::AttachStreams;
 use ketch_engine::container::config::ContainerConfig;
 use ketch_engine::container::load;
 use ketch_engine::container::state::{ContainerState, ExitRecord, Status};
+use ketch_engine::container::{AttachStreams, SecretEnv};
 use ketch_engine::event::{self, Event};
 use ketch_engine::lock::OwnerLock;
 use ketch_engine::{Engine, EngineOptions, Error, ErrorKind, Result, container, record};
@@ -56,6 +56,8 @@ pub struct Monitor {
     pub id: Id,
     /// What the user asked for.
     pub config: ContainerConfig,
+    /// Variables of its environment that are in no record.
+    pub secrets: SecretEnv,
     /// What is.
     pub state: ContainerState,
     /// Signals to ourselves.
@@ -121,6 +123,7 @@ impl Monitor {
             engine,
             id,
             config,
+            secrets: SecretEnv::default(),
             state,
             signals,
             control,

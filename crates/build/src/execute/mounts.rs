@@ -79,7 +79,7 @@ impl<'a> Worker<'a> {
         Ok(prepared)
     }
 
-    /// A new directory under the run root, which is memory: secrets go there.
+    /// A new directory under the run root.
     fn scratch(&self, prepared: &mut Prepared) -> Result<PathBuf, StepError> {
         let scratch = Scratch::new(&self.execution.scratch_dirs()[0])?;
         let path = scratch.path().to_owned();
@@ -100,7 +100,10 @@ impl<'a> Worker<'a> {
                 .push(format!("{name}={}", String::from_utf8_lossy(&secret.0)));
             return Ok(());
         }
-        let path = self.scratch(prepared)?.join("secret");
+        let scratch = Scratch::new(&self.execution.scratch_dirs()[0])?;
+        let path = scratch.memory()?.join("secret");
+        // Before anything can fail: it goes with the rest.
+        prepared.scratch.push(scratch);
         write(&path, &secret.0, mount.mode.unwrap_or(0o400), mount.owner)?;
         prepared.mounts.push(bind(&path, mount));
         Ok(())

@@ -2,7 +2,9 @@
 
 use ketch_engine::ErrorKind;
 use ketch_engine::container::config::ProcessConfig;
-use ketch_engine::container::{ExitRecord, NetworkRequest, StepOutput, StepRun, run_step};
+use ketch_engine::container::{
+    ExitRecord, NetworkRequest, SecretEnv, StepOutput, StepRun, run_step,
+};
 use ketch_spec::image::Descriptor;
 
 use super::stubs::Stubs;
@@ -30,7 +32,6 @@ impl Worker<'_> {
         let stubs = Stubs::find(draft.root(), &targets)?;
         let mut env = run.env.clone();
         env.extend(run.quiet_env.iter().cloned());
-        env.extend(prepared.env.iter().cloned());
         let process = ProcessConfig {
             command: run.args.clone(),
             env,
@@ -46,6 +47,7 @@ impl Worker<'_> {
         let step = StepRun {
             draft,
             process,
+            secrets: SecretEnv::new(prepared.env.clone()),
             network,
             mounts: prepared.mounts.clone(),
             extra_hosts: settings.extra_hosts.to_vec(),

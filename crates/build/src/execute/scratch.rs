@@ -8,8 +8,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::StepError;
+
+/// Where a scratch directory has its memory, if the file system that it is on is a disk.
+const MEMORY: &str = "memory";
+/// statfs(2)'s numbers of file systems that are memory: tmpfs, ramfs.
+const MEMORY_FILE_SYSTEMS: [i64; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// A directory that goes when it is dropped.
 #[derive(Debug)]
@@ -38,6 +44,22 @@ impl Scratch {
         &self.path
     }
 
+    /// A directory in it whose files are never on a disk: itself where it is in memory, as run roots should be, or a
+    /// file system of its own, which goes with it.
+    pub fn memory(&self) -> Result<PathBuf, StepError> {
+        let found = rustix::fs::statfs(&self.path)
+            .map_err(|errno| io("statfs", &self.path)(errno.into()))?;
+        if MEMORY_FILE_SYSTEMS.contains(&found.f_type) {
+            return Ok(self.path.clone());
+        }
+        let memory = self.path.join(MEMORY);
+        fs::create_dir(&memory).map_err(io("mkdir", &memory))?;
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        rustix::mount::mount(c"tmpfs", &memory, c"tmpfs", flags, c"mode=0755")
+            .map_err(|errno| io("mount", &memory)(errno.into()))?;
+        Ok(memory)
+    }
+
     /// Removes what nobody uses any more in `parent`; what cannot be removed now is left to the next time.
     pub fn sweep(parent: &Path) {
         let Ok(listing) = fs::read_dir(parent) else {
@@ -49,7 +71,7 @@ impl Scratch {
         }
         for path in left {
             if lock(&path, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                let _ = ketch_sys::fs::remove_tree(&path);
+                clear(&path);
             }
         }
     }
@@ -58,8 +80,16 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         // What cannot be removed now, the next build sweeps.
-        let _ = ketch_sys::fs::remove_tree(&self.path);
+        clear(&self.path);
     }
+}
+
+/// Removes a scratch directory with its memory.
+fn clear(path: &Path) {
+    // First, and not there for most. Who is still in it (a step that is being killed) keeps it until it ends.
+    let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+    let _ = rustix::mount::unmount(path.join(MEMORY), flags);
+    let _ = ketch_sys::fs::remove_tree(path);
 }
 
 /// Makes a directory of ours, and those above it, for us only.
@@ -103,6 +133,35 @@ pub fn io(call: &'static str, path: &Path) -> impl Fn(std::io::Error) -> StepErr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn is_memory(path: &Path) -> bool {
+        MEMORY_FILE_SYSTEMS.contains(&rustix::fs::statfs(path).unwrap().f_type)
+    }
+
+    #[test]
+    fn privileged_memory_is_memory_on_every_file_system_and_is_swept() {
+        assert!(rustix::process::geteuid().is_root(), "this test needs root");
+        let folder = tempfile::tempdir().unwrap();
+        let parent = folder.path().join("build");
+        let scratch = Scratch::new(&parent).unwrap();
+        let memory = scratch.memory().unwrap();
+        fs::write(memory.join("secret"), "value").unwrap();
+        assert!(is_memory(&memory));
+        // A build in use is left alone; one that was killed is cleared.
+        Scratch::sweep(&parent);
+        assert!(memory.join("secret").exists());
+        let path = scratch.path().to_owned();
+        let killed = std::mem::ManuallyDrop::new(scratch);
+        flock(&killed._lock, FlockOperation::Unlock).unwrap();
+        Scratch::sweep(&parent);
+        assert!(!path.exists());
+        // And one that ends.
+        let scratch = Scratch::new(&parent).unwrap();
+        let path = scratch.path().to_owned();
+        scratch.memory().unwrap();
+        drop(scratch);
+        assert!(!path.exists());
+    }
 
     #[test]
     fn only_what_nobody_uses_is_swept() {

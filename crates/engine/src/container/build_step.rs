@@ -16,6 +16,7 @@ use super::config::{
 use super::control::AttachStreams;
 use super::load::{self, is_live};
 use super::request::NetworkRequest;
+use super::secret::SecretEnv;
 use super::start::{self, StartOptions};
 use super::state::ExitRecord;
 use super::stream::{Frame, read_frame};
@@ -32,6 +33,8 @@ pub struct StepRun {
     pub draft: LayerDraft,
     /// What runs; no terminal, no input.
     pub process: ProcessConfig,
+    /// Variables that are written nowhere.
+    pub secrets: SecretEnv,
     /// Its network: the default one, `host` or `none`.
     pub network: NetworkRequest,
     /// `name:address` for its hosts file.
@@ -77,7 +80,7 @@ pub fn run_step(
         step.mounts,
         step.shm_size_bytes,
     )?;
-    let exit = run(engine, &config, step.cancel.as_ref(), output);
+    let exit = run(engine, &config, &step.secrets, step.cancel.as_ref(), output);
     draft.remount()?;
     Ok((exit?, draft))
 }
@@ -85,6 +88,7 @@ pub fn run_step(
 fn run(
     engine: &Engine,
     config: &ContainerConfig,
+    secrets: &SecretEnv,
     cancel: Option<&OwnedFd>,
     output: &mut dyn FnMut(StepOutput<'_>),
 ) -> Result<ExitRecord> {
@@ -102,6 +106,7 @@ fn run(
             attach: Some(attach),
             size: None,
         },
+        secrets,
     );
     let exit = match started {
         Ok(Some(attached)) => follow(attached.stream, cancel, output),

@@ -2,7 +2,7 @@
 //!
 //! The caller takes the owner lock and passes the descriptor on to the monitor, so that there is no moment in which a
 //! starting container has no owner. Fixed descriptors of the monitor: 3 the status socket, 4 the first client's
-//! connection (if any), 5 the owner lock, 6 the program.
+//! connection (if any), 5 the owner lock, 6 the program, 7 secret variables (if any).
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -17,6 +17,7 @@ use super::attach::Attached;
 use super::channel;
 use super::config::ContainerConfig;
 use super::control::{AttachStreams, Reply};
+use super::secret::SecretEnv;
 use super::state::Status;
 use super::{executable, load};
 use crate::lock::OwnerLock;
@@ -31,6 +32,8 @@ pub const LOCK_FD: i32 = 5;
 /// The monitor's descriptor that keeps the mount it was executed from: who closes that last waits for the kernel (an RCU
 /// grace period, 10 ms), and the caller must not.
 pub const PROGRAM_FD: i32 = 6;
+/// The monitor's descriptor of the memory with secret variables ([`SecretEnv`]).
+pub const SECRETS_FD: i32 = 7;
 
 /// How to start.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +52,7 @@ pub struct StartOptions {
 pub fn start(engine: &Engine, wanted: &str, options: StartOptions) -> Result<Option<Attached>> {
     let id = load::resolve(engine, wanted)?;
     match channel::own(engine, &id)? {
-        Some((lock, config)) => start_owned(engine, &config, lock, options),
+        Some((lock, config)) => start_owned(engine, &config, lock, options, &SecretEnv::default()),
         None if load::load(engine, &id)?.1.status == Status::Paused => Err(Error::new(
             ErrorKind::Conflict,
             "cannot start a paused container, try unpause instead",
@@ -61,7 +64,8 @@ pub fn start(engine: &Engine, wanted: &str, options: StartOptions) -> Result<Opt
     }
 }
 
-/// Starts a container whose owner lock the caller holds; the monitor has it from then on.
+/// Starts a container whose owner lock the caller holds; the monitor has it from then on. `secrets` are variables for
+/// its environment that are in no record.
 ///
 /// # Errors
 /// As [`start`].
@@ -70,6 +74,7 @@ pub(super) fn start_owned(
     config: &ContainerConfig,
     lock: OwnerLock,
     options: StartOptions,
+    secrets: &SecretEnv,
 ) -> Result<Option<Attached>> {
     let failed = |call: &str, error: &std::io::Error| {
         Error::caused(
@@ -84,10 +89,14 @@ pub(super) fn start_owned(
         None => None,
     };
     let (ours, monitors) = attach.unzip();
+    let secrets = (!secrets.is_empty()).then(|| secrets.to_memory());
     let inherited = Inherited {
         status: theirs.into(),
         attach: monitors.map(Into::into),
         lock,
+        secrets: secrets
+            .transpose()
+            .map_err(|error| failed("memfd_create", &error))?,
     };
     let child = spawn(engine, &config.id, &options, inherited)?;
     let reply = channel::read_line(&mut status).map_err(|error| failed("read", &error))?;
@@ -127,6 +136,7 @@ struct Inherited {
     status: OwnedFd,
     attach: Option<OwnedFd>,
     lock: OwnerLock,
+    secrets: Option<OwnedFd>,
 }
 
 fn spawn(
@@ -146,9 +156,9 @@ fn spawn(
     let opened = executable::open(program).map_err(|errno| failed(&errno))?;
     // Out of the way of the monitor's fixed descriptors, which are put in their places before the path is looked up.
     let opened =
-        rustix::io::fcntl_dupfd_cloexec(&opened, PROGRAM_FD + 1).map_err(|errno| failed(&errno))?;
+        rustix::io::fcntl_dupfd_cloexec(&opened, SECRETS_FD + 1).map_err(|errno| failed(&errno))?;
     let path = text(format!("/proc/self/fd/{}", opened.as_raw_fd()).into_bytes())?;
-    let arguments = arguments(engine, id, options)?;
+    let mut arguments = arguments(engine, id, options)?;
     let mut descriptors = vec![
         (inherited.status.as_fd(), STATUS_FD),
         (inherited.lock.as_fd(), LOCK_FD),
@@ -156,6 +166,10 @@ fn spawn(
     ];
     if let Some(attach) = &inherited.attach {
         descriptors.push((attach.as_fd(), ATTACH_FD));
+    }
+    if let Some(secrets) = &inherited.secrets {
+        descriptors.push((secrets.as_fd(), SECRETS_FD));
+        arguments.push(c"--secrets".into());
     }
     ketch_sys::spawn::spawn(&Program {
         path: &path,
