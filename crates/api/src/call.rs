@@ -1,10 +1,11 @@
 //! One request, taken apart.
 
 use hyper::body::Bytes;
+use ketch_engine::filter::Filters;
 use ketch_engine::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 
-use crate::filters::Filters;
+use crate::filters;
 use crate::moment;
 use crate::version::Version;
 
@@ -131,7 +132,7 @@ impl Query {
     /// # Errors
     /// `Invalid` for a text that is none, and for keys that are not `known`.
     pub fn filters(&self, known: &[&str]) -> Result<Filters> {
-        Filters::parse(self.get("filters").unwrap_or_default(), known)
+        filters::parse(self.get("filters").unwrap_or_default(), known)
     }
 
     /// Refuses a parameter that is set and has no effect here.

@@ -22,7 +22,7 @@ pub fn list(shared: &Shared, call: &Call) -> Result<Reply> {
         labels: filters.values("label").to_vec(),
         before: last("before"),
         since: last("since"),
-        until: filters.moment("until")?,
+        until: crate::filters::moment(&filters, "until")?,
     };
     let with_shared = call.query.flag("shared-size");
     let all = image::list(&shared.engine, &filter)?;

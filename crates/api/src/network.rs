@@ -194,7 +194,7 @@ pub fn prune(shared: &Shared, call: &Call) -> Result<Reply> {
     let options = PruneOptions {
         labels: filters.values("label").to_vec(),
         without_labels: filters.values("label!").to_vec(),
-        until: filters.moment("until")?,
+        until: crate::filters::moment(&filters, "until")?,
     };
     let removed = network::prune(&shared.engine, &options)?;
     Ok(Reply::json(json!({"NetworksDeleted": removed})))

@@ -15,6 +15,7 @@ use ketch_store::Store;
 pub mod container;
 pub mod error;
 pub mod event;
+pub mod filter;
 pub mod image;
 pub mod layer;
 pub mod lock;

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use ketch_engine::container::filter::{self, ContainerFilters};
 use ketch_engine::container::{self, Container, status};
 use ketch_engine::{Engine, ErrorKind, Result};
 use serde_json::{Value, json};
 
-use super::filter::ContainerFilters;
 use crate::call::Call;
 use crate::reply::Reply;
 use crate::shared::Shared;
@@ -15,7 +15,7 @@ use crate::shared::Shared;
 /// The list, the newest first.
 pub fn handle(shared: &Shared, call: &Call) -> Result<Reply> {
     let engine = &shared.engine;
-    let filters = ContainerFilters::of(&call.query)?;
+    let filters = ContainerFilters::new(call.query.filters(&filter::KEYS)?)?;
     let limit = call
         .query
         .number::<i64>("limit")?

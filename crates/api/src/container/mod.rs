@@ -3,7 +3,6 @@
 mod body;
 pub mod create;
 pub mod exec;
-mod filter;
 mod host;
 pub mod list;
 pub mod logs;

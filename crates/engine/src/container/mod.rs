@@ -13,6 +13,7 @@ mod create;
 mod exec;
 mod executable;
 pub mod files;
+pub mod filter;
 mod init_program;
 mod inspect;
 mod kill;

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::command::{Command, Outcome, Verb};
 use crate::context::Context;
 use crate::failure::Exit;
-use crate::filter::{Filter, Filters};
+use crate::filter::{self, Filter};
 use crate::format::{Listing, Row};
 use crate::output;
 
@@ -67,7 +67,7 @@ impl Found {
 
 impl Verb for Args {
     fn run(self, context: &Context, _: Vec<String>) -> Outcome {
-        let filters = Filters::new(self.filter, &["name"])?;
+        let filters = filter::collect(self.filter, &["name"])?;
         let mut projects: BTreeMap<String, Found> = BTreeMap::new();
         for container in container::list(context.engine()?)? {
             let labels = &container.config.labels;

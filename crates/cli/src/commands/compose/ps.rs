@@ -10,7 +10,7 @@ use crate::command::{Arity, Command, Outcome, Verb};
 use crate::commands::container::ports;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::filter::{Filter, Filters};
+use crate::filter::{self, Filter};
 use crate::format::{Listing, Row};
 use crate::{output, text};
 
@@ -79,7 +79,7 @@ const TABLE: &str =
 
 impl Verb for Args {
     fn run(self, context: &Context, services: Vec<String>) -> Outcome {
-        let filters = Filters::new(self.filter.clone(), &["status", "source"])?;
+        let filters = filter::collect(self.filter.clone(), &["status", "source"])?;
         if filters.has("source") {
             return Err(Failure::usage("filter \"source\" is not supported"));
         }

@@ -1,10 +1,9 @@
 //! `ketch ps`.
 
-use std::collections::BTreeMap;
-
 use gotmpl::Value;
 use jiff::Timestamp;
 use ketch_engine::container::config::NetworkMode;
+use ketch_engine::container::filter::{self, ContainerFilters};
 use ketch_engine::container::{self, Container, status};
 use ketch_spec::mount::MountSource;
 
@@ -15,7 +14,7 @@ use crate::filter::Filter;
 use crate::format::{Listing, Row};
 use crate::{output, text};
 
-use super::{list_filter, ports};
+use super::ports;
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -90,7 +89,7 @@ impl Verb for Args {
             );
         }
         let format = self.format.clone().or(configured).unwrap_or_default();
-        let filters = list_filter::ContainerFilters::new(self.filter)?;
+        let filters = ContainerFilters::new(crate::filter::collect(self.filter, &filter::KEYS)?)?;
         let mut all = container::list(engine)?;
         all.sort_by_key(|container| std::cmp::Reverse(container.config.created));
         let limit = match (self.latest, self.last) {
@@ -258,9 +257,4 @@ pub fn networks(container: &Container) -> Vec<String> {
         NetworkMode::None => vec!["none".into()],
         NetworkMode::Container(_) => Vec::new(),
     }
-}
-
-/// Labels as listings filter them.
-pub fn labels(container: &Container) -> &BTreeMap<String, String> {
-    &container.config.labels
 }

@@ -17,7 +17,6 @@ mod exec;
 mod inspect;
 mod kill;
 mod list;
-mod list_filter;
 mod logs;
 mod pause;
 mod port;

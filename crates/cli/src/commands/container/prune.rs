@@ -7,7 +7,7 @@ use ketch_engine::{Engine, ErrorKind};
 use crate::command::{Command, Outcome, Verb};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::filter::{Filter, Filters};
+use crate::filter::{self, Filter, Filters};
 use crate::{output, prompt};
 
 /// The command.
@@ -33,7 +33,7 @@ pub const KEYS: [&str; 3] = ["until", "label", "label!"];
 
 impl Verb for Args {
     fn run(self, context: &Context, _: Vec<String>) -> Outcome {
-        let filters = Filters::new(self.filter, &KEYS)?;
+        let filters = filter::collect(self.filter, &KEYS)?;
         if !self.force && !prompt::confirm("WARNING! This will remove all stopped containers.")? {
             return Err(Failure::Told(1));
         }

@@ -7,7 +7,7 @@ use ketch_spec::{Reference, duration, size};
 use crate::command::{Arity, Command, Outcome, Refused, Verb};
 use crate::context::Context;
 use crate::failure::Exit;
-use crate::filter::{Filter, Filters};
+use crate::filter::{self, Filter};
 use crate::format::{Listing, Row};
 use crate::{output, prompt, text};
 
@@ -66,7 +66,7 @@ impl Verb for Args {
     fn run(self, context: &Context, operands: Vec<String>) -> Outcome {
         let _ = self.all;
         let keys = ["dangling", "label", "before", "since", "reference", "until"];
-        let filters = Filters::new(self.filter, &keys)?;
+        let filters = filter::collect(self.filter, &keys)?;
         let mut references = filters.values("reference").to_vec();
         references.extend(operands);
         let filter = ListFilter {

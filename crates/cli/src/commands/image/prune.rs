@@ -5,7 +5,7 @@ use ketch_engine::image::{self, PruneOptions, Pruned, RemovedImage};
 use crate::command::{Command, Outcome, Verb};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::filter::{Filter, Filters};
+use crate::filter::{self, Filter, Filters};
 use crate::{output, prompt};
 
 /// The command.
@@ -31,7 +31,7 @@ struct Args {
 
 impl Verb for Args {
     fn run(self, context: &Context, _: Vec<String>) -> Outcome {
-        let filters = Filters::new(self.filter, &["until", "label", "label!", "dangling"])?;
+        let filters = filter::collect(self.filter, &["until", "label", "label!", "dangling"])?;
         let all = self.all || filters.boolean("dangling")? == Some(false);
         let warning = if all {
             "WARNING! This will remove all images without at least one container associated to them."

@@ -7,7 +7,7 @@ use regex_lite::Regex;
 use crate::command::{Command, Outcome, Verb};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::filter::{Filter, Filters};
+use crate::filter::{self, Filter, Filters};
 use crate::format::{Listing, Row};
 use crate::{output, text};
 
@@ -55,24 +55,11 @@ const LISTING: Listing<'static> = Listing {
 impl Verb for Args {
     fn run(self, context: &Context, _: Vec<String>) -> Outcome {
         let keys = ["driver", "id", "label", "name", "scope", "type", "dangling"];
-        let filters = Filters::new(self.filter, &keys)?;
+        let filters = filter::collect(self.filter, &keys)?;
         let engine = context.engine()?;
         let dangling = filters.boolean("dangling")?;
-        if let Some(kind) = filters
-            .values("type")
-            .iter()
-            .find(|kind| !matches!(kind.as_str(), "builtin" | "custom"))
-        {
-            return Err(Failure::usage(format!("invalid filter 'type={kind}'")));
-        }
-        let names = filters
-            .values("name")
-            .iter()
-            .map(|text| {
-                Regex::new(text)
-                    .map_err(|_| Failure::usage(format!("invalid filter 'name={text}'")))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        filters.check("type", &["builtin", "custom"])?;
+        let names = filters.patterns("name")?;
         let mut shown = chosen(engine, &filters, &names, dangling)?;
         shown.sort_by(|a, b| a.name.cmp(&b.name));
         let truncate = !self.no_trunc;

@@ -5,7 +5,7 @@ use ketch_engine::network::{self, PruneOptions};
 use crate::command::{Command, Outcome, Verb};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::filter::{Filter, Filters};
+use crate::filter::{self, Filter, Filters};
 use crate::{output, prompt};
 
 /// The command.
@@ -28,7 +28,7 @@ struct Args {
 
 impl Verb for Args {
     fn run(self, context: &Context, _: Vec<String>) -> Outcome {
-        let filters = Filters::new(self.filter, &["until", "label", "label!"])?;
+        let filters = filter::collect(self.filter, &["until", "label", "label!"])?;
         let warning =
             "WARNING! This will remove all custom networks not used by at least one container.";
         if !self.force && !prompt::confirm(warning)? {

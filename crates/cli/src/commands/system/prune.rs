@@ -6,7 +6,7 @@ use crate::command::{Command, Outcome, Verb};
 use crate::commands;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::filter::{Filter, Filters};
+use crate::filter::{self, Filter};
 use crate::{output, prompt};
 
 /// The command.
@@ -35,7 +35,7 @@ struct Args {
 
 impl Verb for Args {
     fn run(self, context: &Context, _: Vec<String>) -> Outcome {
-        let filters = Filters::new(self.filter, &["until", "label", "label!"])?;
+        let filters = filter::collect(self.filter, &["until", "label", "label!"])?;
         if self.volumes && filters.has("until") {
             return Err(Failure::usage(
                 "ERROR: The \"until\" filter is not supported with \"--volumes\"",

@@ -1,12 +1,11 @@
 //! `ketch volume ls`.
 
 use ketch_engine::volume::{self, Volume};
-use regex_lite::Regex;
 
 use crate::command::{Command, Outcome, Refused, Verb};
 use crate::context::Context;
-use crate::failure::{Exit, Failure};
-use crate::filter::{Filter, Filters};
+use crate::failure::Exit;
+use crate::filter::{self, Filter};
 use crate::format::{Listing, Row};
 use crate::output;
 
@@ -52,19 +51,12 @@ const LISTING: Listing<'static> = Listing {
 
 impl Verb for Args {
     fn run(self, context: &Context, _: Vec<String>) -> Outcome {
-        let filters = Filters::new(
+        let filters = filter::collect(
             self.filter,
             &["dangling", "driver", "label", "label!", "name"],
         )?;
         let dangling = filters.boolean("dangling")?;
-        let names = filters
-            .values("name")
-            .iter()
-            .map(|text| {
-                Regex::new(text)
-                    .map_err(|_| Failure::usage(format!("invalid filter 'name={text}'")))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let names = filters.patterns("name")?;
         let mut all = volume::list(context.engine()?)?;
         all.retain(|volume| {
             dangling.is_none_or(|wanted| volume.users.is_empty() == wanted)

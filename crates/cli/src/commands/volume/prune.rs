@@ -5,7 +5,7 @@ use ketch_engine::volume::{self, PruneOptions, Pruned};
 use crate::command::{Command, Outcome, Verb};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::filter::{Filter, Filters};
+use crate::filter::{self, Filter, Filters};
 use crate::{output, prompt};
 
 /// The command.
@@ -31,7 +31,7 @@ struct Args {
 
 impl Verb for Args {
     fn run(self, context: &Context, _: Vec<String>) -> Outcome {
-        let filters = Filters::new(self.filter, &["label", "label!", "all"])?;
+        let filters = filter::collect(self.filter, &["label", "label!", "all"])?;
         let all = self.all || filters.boolean("all")? == Some(true);
         let what = if all {
             "local volumes"
