@@ -20,7 +20,7 @@ pub fn run(filter: Option<&str>) -> Outcome {
         timed.step("Tidy", tidy::run)?;
     }
     timed.step("Build the program", || {
-        shell::cargo(&["build", "--package", "ketch-cli"])
+        shell::cargo(&["build", "--workspace", "--bins"])
     })?;
     let programs = timed.step("Build the tests", build_tests)?;
     let archives = shell::target_directory().join("base-images");
