@@ -70,7 +70,8 @@ impl From<Error> for EngineError {
     }
 }
 
-/// Checks a name of a container, network or volume: `[a-zA-Z0-9][a-zA-Z0-9_.-]+`, at most 255 bytes.
+/// Checks a name of a container, network or volume: `[a-zA-Z0-9][a-zA-Z0-9_.-]+`, at most 255 bytes. A network's may be
+/// one letter, as in Docker.
 ///
 /// # Errors
 /// [`Error::Invalid`].
@@ -79,7 +80,7 @@ pub fn check(noun: &str, name: &str) -> Result<(), Error> {
     let valid = bytes
         .next()
         .is_some_and(|first| first.is_ascii_alphanumeric())
-        && name.len() > 1
+        && (name.len() > 1 || noun == NETWORK)
         && name.len() <= 255
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
     if valid {
@@ -297,6 +298,10 @@ mod tests {
             &"a".repeat(256),
         ] {
             assert!(check("container", bad).is_err(), "{bad}");
+        }
+        assert!(check(NETWORK, "a").is_ok());
+        for bad in ["", ".", "-", "/"] {
+            assert!(check(NETWORK, bad).is_err(), "{bad}");
         }
         assert_eq!(
             check("container", "a b").unwrap_err().to_string(),

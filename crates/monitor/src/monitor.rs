@@ -68,6 +68,8 @@ pub struct Monitor {
     pub run: Option<Run>,
     /// Somebody wants it to stay down.
     pub stopping: bool,
+    /// It is about to be started again by whoever stops it: a `--rm` container stays at this exit.
+    pub keep: bool,
     /// Somebody wants it removed.
     pub removal: Option<Removal>,
     /// Terminal size at the start of a run: rows, columns.
@@ -129,6 +131,7 @@ impl Monitor {
             control,
             run: None,
             stopping: false,
+            keep: false,
             removal: None,
             size: arguments.size,
             retired: Vec::new(),
@@ -287,7 +290,7 @@ impl Monitor {
 
     /// Whether the container goes at the end, and how.
     pub fn will_be_removed(&self) -> Option<Removal> {
-        let automatic = self.config.auto_remove || self.config.hidden;
+        let automatic = (self.config.auto_remove && !self.keep) || self.config.hidden;
         self.removal
             .or(automatic.then_some(Removal { volumes: true }))
     }

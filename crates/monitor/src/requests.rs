@@ -64,7 +64,14 @@ impl Monitor {
             Request::Attach(streams) => self.attach(streams),
             Request::Exec(config) => self.exec(config),
             Request::Kill { signal } => self.kill(signal).map(|()| done()),
-            Request::Stop { signal, timeout_s } => self.stop(signal, timeout_s),
+            Request::Stop {
+                signal,
+                timeout_s,
+                keep,
+            } => {
+                self.keep |= keep;
+                self.stop(signal, timeout_s)
+            }
             Request::Wait => Ok(Outcome::Wait(Awaited::Exit)),
             Request::Pause => self.pause().map(|()| done()),
             Request::Unpause => self.unpause().map(|()| done()),

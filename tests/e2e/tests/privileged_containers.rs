@@ -263,6 +263,30 @@ fn a_restart_policy_restarts_and_a_user_stops_it() {
 }
 
 #[test]
+fn a_restart_leaves_a_container_that_removes_itself_in_place() {
+    let world = World::with_busybox();
+    world
+        .run("run -d --rm --name once -v /kept busybox sh -c 'echo x >> /kept/runs; echo up; trap exit TERM; while :; do usleep 10000; done'")
+        .ok();
+    let id = world.run("inspect -f {{.Id}} once").ok();
+    let volume = world.run("volume ls -q").ok();
+    for runs in 2..4 {
+        world.run("restart once").ok();
+        assert_eq!(world.run("inspect -f {{.Id}} once").ok(), id);
+        assert_eq!(world.run("volume ls -q").ok(), volume);
+        eventually("the next run", || {
+            let told = world.run("exec once wc -l /kept/runs").stdout();
+            told.starts_with(&runs.to_string()).then_some(())
+        });
+    }
+    // The next stop is an end as any other.
+    world.run("stop once").ok();
+    world.run("inspect once").fails(1);
+    assert_eq!(world.run("volume ls -q").ok(), "");
+    world.finish();
+}
+
+#[test]
 fn names_are_unique_and_can_change() {
     let world = World::with_busybox();
     world.run("create --name one busybox true").ok();

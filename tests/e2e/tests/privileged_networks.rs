@@ -285,3 +285,16 @@ fn network_commands() {
     assert!(world.run("network prune -f").ok().contains("mine"));
     world.finish();
 }
+
+#[test]
+fn a_network_may_have_one_letter_and_a_volume_may_not() {
+    let world = World::with_busybox();
+    world.run("network create n").ok();
+    world.run("run --rm --network n busybox true").ok();
+    assert_eq!(world.run("network rm n").ok(), "n");
+    let refused = world.run("volume create v").fails(1);
+    let words =
+        "create v: volume name is too short, names should be at least two alphanumeric characters";
+    assert!(refused.contains(words), "{refused}");
+    world.finish();
+}

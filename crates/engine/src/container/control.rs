@@ -32,6 +32,9 @@ pub enum Request {
         signal: Option<i32>,
         /// Overrides the container's time-out; -1 waits forever.
         timeout_s: Option<i64>,
+        /// Do not remove it at this exit though it is a `--rm` container: it will be started again.
+        #[serde(default)]
+        keep: bool,
     },
     /// Wait for the next exit; the reply comes then.
     Wait,

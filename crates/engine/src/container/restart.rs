@@ -4,25 +4,17 @@ use super::load;
 use super::start::{self, StartOptions};
 use super::stop::{self, StopOptions};
 use crate::event::{self, Event};
-use crate::{Engine, Error, ErrorKind, Result};
+use crate::{Engine, ErrorKind, Result};
 
-/// Stops a container as [`stop::stop`] does, and starts it again.
+/// Stops a container as [`stop::stop`] does, and starts it again. One that removes itself at its exit (`--rm`) does not
+/// do so at this one; killed between the two, this leaves it stopped.
 ///
 /// # Errors
-/// As stop and start; `Unsupported` for a running container that removes itself at its exit.
+/// As stop and start.
 pub fn restart(engine: &Engine, wanted: &str, options: StopOptions) -> Result<()> {
     let id = load::resolve(engine, wanted)?;
-    let (config, state) = load::load(engine, &id)?;
-    if config.auto_remove && load::is_live(state.status) {
-        // Stopping it would remove it.
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "restart of container {wanted}, which removes itself at its exit (--rm), is not supported by this version"
-            ),
-        ));
-    }
-    match stop::stop(engine, id.as_str(), options) {
+    let (config, _) = load::load(engine, &id)?;
+    match stop::stop_as(engine, id.as_str(), options, true) {
         Err(error) if error.kind == ErrorKind::NotModified => {}
         other => other?,
     }

@@ -19,6 +19,19 @@ pub struct StopOptions {
 /// # Errors
 /// `NotFound`; `NotModified` if it does not run.
 pub fn stop(engine: &Engine, wanted: &str, options: StopOptions) -> Result<()> {
+    stop_as(engine, wanted, options, false)
+}
+
+/// The same; `keep` says that a `--rm` container stays, because it will be started again.
+///
+/// # Errors
+/// As [`stop`].
+pub(super) fn stop_as(
+    engine: &Engine,
+    wanted: &str,
+    options: StopOptions,
+    keep: bool,
+) -> Result<()> {
     let id = load::resolve(engine, wanted)?;
     let (_, state) = load::load(engine, &id)?;
     let already = || {
@@ -33,6 +46,7 @@ pub fn stop(engine: &Engine, wanted: &str, options: StopOptions) -> Result<()> {
     let request = Request::Stop {
         signal: options.signal,
         timeout_s: options.timeout_s,
+        keep,
     };
     match channel::command(engine, &id, &request) {
         Ok(_) => Ok(()),

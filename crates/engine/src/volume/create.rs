@@ -60,7 +60,8 @@ pub(crate) fn create_for(
         Some(name) => name,
         None => names::draw_id()?.to_string(),
     };
-    check_volume_name(&name).map_err(|error| Error::new(ErrorKind::Invalid, error.to_string()))?;
+    check_volume_name(&name)
+        .map_err(|error| Error::new(ErrorKind::Invalid, format!("create {name}: {error}")))?;
     let mut labels = request.labels;
     if anonymous {
         labels.insert(ANONYMOUS_LABEL.to_owned(), String::new());
