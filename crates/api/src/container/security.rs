@@ -1,7 +1,8 @@
 //! Privileges and namespaces.
 
 use ketch_engine::Result;
-use ketch_engine::container::config::{NamespaceMode, Namespaces, Seccomp, Security};
+use ketch_engine::container::config::{NamespaceMode, Namespaces, Security};
+use ketch_engine::container::security_option::{self, SecurityOption, SecurityOptionError};
 use ketch_spec::Id;
 
 use super::body::{HostConfig, invalid, unsupported};
@@ -35,23 +36,15 @@ pub fn security(host: &mut HostConfig) -> Result<Security> {
 }
 
 fn apply(option: &str, security: &mut Security) -> Result<()> {
-    let (key, value) = match option.split_once('=').or_else(|| option.split_once(':')) {
-        Some((key, value)) => (key, Some(value)),
-        None => (option, None),
-    };
-    match (key, value) {
-        ("no-new-privileges", None | Some("true")) => security.no_new_privileges = true,
-        ("no-new-privileges", Some("false")) => security.no_new_privileges = false,
-        ("seccomp", Some("unconfined")) => security.seccomp = Seccomp::Unconfined,
-        ("seccomp", Some("builtin")) => security.seccomp = Seccomp::Default,
-        // Clients send the profile, not its path.
-        ("seccomp", Some(profile)) => security.seccomp = Seccomp::Profile(profile.to_owned()),
-        // Neither AppArmor profiles nor SELinux labels are applied: turning them off is what happens anyway.
-        ("apparmor", Some("unconfined")) | ("label", Some("disable")) => {}
-        ("apparmor" | "label" | "writable-cgroups", Some(_)) => {
+    let unknown = || invalid(format!("invalid --security-opt 2: {option:?}"));
+    match security_option::parse(option) {
+        // A word of the command line: clients send empty lists of paths instead.
+        Ok(SecurityOption::SystemPathsUnconfined) => return Err(unknown()),
+        Ok(parsed) => parsed.apply(security),
+        Err(SecurityOptionError::Unsupported) => {
             return Err(unsupported(&format!("security option {option}")));
         }
-        _ => return Err(invalid(format!("invalid --security-opt 2: {option:?}"))),
+        Err(SecurityOptionError::Unknown) => return Err(unknown()),
     }
     Ok(())
 }

@@ -1,9 +1,8 @@
 //! Privileges and namespaces.
 
-use std::path::PathBuf;
-
 use ketch_engine::container::config::{NamespaceMode, Seccomp};
 use ketch_engine::container::request::CreateRequest;
+use ketch_engine::container::security_option::{self, SecurityOption, SecurityOptionError};
 
 use super::Surroundings;
 use crate::failure::Failure;
@@ -98,37 +97,25 @@ fn of_container(text: &str, around: &Surroundings<'_>) -> Result<Option<Namespac
     }
 }
 
+/// Reads the file of a seccomp profile; every other option means what it says.
 fn security_option(option: &str, request: &mut CreateRequest) -> Result<(), Failure> {
-    let security = &mut request.security;
-    let wrong = || Failure::request(format!("Invalid --security-opt: {option:?}"));
-    let (key, value) = match option.split_once('=').or_else(|| option.split_once(':')) {
-        Some((key, value)) => (key, Some(value)),
-        None => (option, None),
-    };
-    match (key, value) {
-        ("no-new-privileges", None | Some("true")) => security.no_new_privileges = true,
-        ("no-new-privileges", Some("false")) => security.no_new_privileges = false,
-        ("seccomp", Some("unconfined")) => security.seccomp = Seccomp::Unconfined,
-        ("seccomp", Some("builtin")) => security.seccomp = Seccomp::Default,
-        ("seccomp", Some(path)) => {
-            let path = PathBuf::from(path);
+    let parsed = security_option::parse(option).map_err(|error| {
+        Failure::request(match error {
+            SecurityOptionError::Unsupported => {
+                format!("--security-opt {option} is not supported")
+            }
+            SecurityOptionError::Unknown => format!("Invalid --security-opt: {option:?}"),
+        })
+    })?;
+    let parsed = match parsed {
+        SecurityOption::Seccomp(Seccomp::Profile(path)) => {
             let profile = std::fs::read_to_string(&path).map_err(|error| {
-                Failure::request(format!(
-                    "opening seccomp profile ({}) failed: {error}",
-                    path.display()
-                ))
+                Failure::request(format!("opening seccomp profile ({path}) failed: {error}"))
             })?;
-            security.seccomp = Seccomp::Profile(profile);
+            SecurityOption::Seccomp(Seccomp::Profile(profile))
         }
-        ("systempaths", Some("unconfined")) => security.system_paths_unconfined = true,
-        // Neither AppArmor profiles nor SELinux labels are applied: turning them off is what happens anyway.
-        ("apparmor", Some("unconfined")) | ("label", Some("disable")) => {}
-        ("apparmor" | "label" | "writable-cgroups", Some(_)) => {
-            return Err(Failure::request(format!(
-                "--security-opt {option} is not supported"
-            )));
-        }
-        _ => return Err(wrong()),
-    }
+        other => other,
+    };
+    parsed.apply(&mut request.security);
     Ok(())
 }

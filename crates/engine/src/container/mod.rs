@@ -28,6 +28,7 @@ mod rename;
 pub mod request;
 mod restart;
 pub mod root;
+pub mod security_option;
 mod secret;
 mod size;
 pub mod spec;
