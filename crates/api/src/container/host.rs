@@ -5,7 +5,7 @@ use ketch_engine::container::config::{Device, LogConfig, Resources, RestartPolic
 
 use super::body::{DeviceBody, HostConfig, LogBody, RestartBody, invalid, unsupported};
 
-/// The limits of a body.
+/// The limits of a body; whether they go together is for the engine to say.
 ///
 /// # Errors
 /// `Invalid` for numbers out of range, `Unsupported` for a swappiness.
@@ -22,15 +22,14 @@ pub fn resources(host: &mut HostConfig) -> Result<Resources> {
                 host.oom_score_adj
             ))
         })?;
-    let cpu_quota_us = Some(host.cpu_quota).filter(|quota| *quota != 0);
-    let limits = Resources {
+    Ok(Resources {
         memory_bytes: positive("Memory", host.memory)?,
         memory_swap_bytes: Some(host.memory_swap).filter(|bytes| *bytes != 0),
         memory_reservation_bytes: positive("MemoryReservation", host.memory_reservation)?,
         nano_cpus: positive("NanoCpus", host.nano_cpus)?,
         cpu_shares: positive("CpuShares", host.cpu_shares)?,
         cpu_period_us: positive("CpuPeriod", host.cpu_period)?,
-        cpu_quota_us,
+        cpu_quota_us: Some(host.cpu_quota).filter(|quota| *quota != 0),
         cpuset_cpus: host.cpuset_cpus.take().filter(|text| !text.is_empty()),
         cpuset_mems: host.cpuset_mems.take().filter(|text| !text.is_empty()),
         pids_limit: host.pids_limit.filter(|limit| *limit != 0),
@@ -46,13 +45,7 @@ pub fn resources(host: &mut HostConfig) -> Result<Resources> {
             .map(device)
             .collect::<Result<_>>()?,
         sysctls: host.sysctls.take().unwrap_or_default(),
-    };
-    if limits.nano_cpus.is_some() && (limits.cpu_period_us.is_some() || cpu_quota_us.is_some()) {
-        return Err(invalid(
-            "Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set.",
-        ));
-    }
-    Ok(limits)
+    })
 }
 
 fn positive(name: &str, value: i64) -> Result<Option<u64>> {
@@ -86,13 +79,9 @@ fn device(body: DeviceBody) -> Result<Device> {
     };
     let container = or(body.path_in_container, &host);
     let permissions = or(body.cgroup_permissions, "rwm");
-    if !permissions.bytes().all(|byte| b"rwm".contains(&byte)) {
-        return Err(invalid(format!("invalid device mode: {permissions}")));
-    }
-    for path in [&host, &container] {
-        if !path.starts_with('/') {
-            return Err(invalid(format!("{path} is not an absolute path")));
-        }
+    // The engine checks the rest.
+    if !host.starts_with('/') {
+        return Err(invalid(format!("{host} is not an absolute path")));
     }
     Ok(Device {
         host,
