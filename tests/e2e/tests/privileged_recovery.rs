@@ -20,6 +20,27 @@ fn only_monitor(world: &World) -> u32 {
     monitors[0]
 }
 
+/// Lets what was just started run for a while, before it is killed.
+fn head_start(microseconds: u32) {
+    let status = Command::new("/bin/busybox")
+        .args(["usleep", &microseconds.to_string()])
+        .status();
+    assert!(status.expect("usleep").success());
+}
+
+/// Waits until nothing runs, and removes what is left.
+fn remove_all(world: &World) {
+    eventually("all have ended", || {
+        world.monitors().is_empty().then_some(())
+    });
+    let left = world.run("ps -aq").ok();
+    if !left.is_empty() {
+        world
+            .run(&format!("rm -f {}", left.replace('\n', " ")))
+            .ok();
+    }
+}
+
 #[test]
 fn a_killed_monitor_takes_its_container_along_and_the_next_command_says_so() {
     let world = World::with_busybox();
@@ -71,23 +92,11 @@ fn kills_at_any_moment_of_run_leave_a_readable_state() {
     // a larger and larger head start walks the kill through create, start, bring-up, exit and removal
     for step in 0..40u32 {
         let mut client = world.spawn("run --rm busybox true");
-        let microseconds = (step * 500).to_string();
-        Command::new("/bin/busybox")
-            .args(["usleep", &microseconds])
-            .status()
-            .expect("usleep");
+        head_start(step * 500);
         let _ = client.kill();
         client.wait().expect("reap");
     }
-    eventually("all have ended", || {
-        world.monitors().is_empty().then_some(())
-    });
-    let left = world.run("ps -aq").ok();
-    if !left.is_empty() {
-        world
-            .run(&format!("rm -f {}", left.replace('\n', " ")))
-            .ok();
-    }
+    remove_all(&world);
     world.run("run --rm busybox true").ok();
     world.finish();
 }
@@ -97,26 +106,14 @@ fn kills_of_the_monitor_at_any_moment_leave_a_readable_state() {
     let world = World::with_busybox();
     for step in 0..30u32 {
         let mut client = world.spawn("run --rm --network bridge -p 8081:80 busybox sleep 1");
-        let microseconds = (step * 700).to_string();
-        Command::new("/bin/busybox")
-            .args(["usleep", &microseconds])
-            .status()
-            .expect("usleep");
+        head_start(step * 1_500);
         for pid in world.monitors() {
             let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
         }
         let _ = client.kill();
         client.wait().expect("reap");
     }
-    eventually("all have ended", || {
-        world.monitors().is_empty().then_some(())
-    });
-    let left = world.run("ps -aq").ok();
-    if !left.is_empty() {
-        world
-            .run(&format!("rm -f {}", left.replace('\n', " ")))
-            .ok();
-    }
+    remove_all(&world);
     world.run("run --rm -p 8081:80 busybox true").ok();
     world.finish();
 }
@@ -135,11 +132,7 @@ fn a_killed_pull_is_continued() {
     world.run(&format!("rmi {reference}")).ok();
     for step in 0..8u32 {
         let mut pull = world.spawn(&format!("pull {reference}"));
-        let microseconds = (step * 30_000).to_string();
-        Command::new("/bin/busybox")
-            .args(["usleep", &microseconds])
-            .status()
-            .expect("usleep");
+        head_start(step * 30_000);
         let _ = pull.kill();
         pull.wait().expect("reap");
     }
