@@ -154,6 +154,17 @@ fn engines(archive: &Path) -> Result<Vec<Engine>, String> {
             archive.display()
         ))?;
     }
+    // an engine that is installed need not be able to run containers on this machine
+    engines.retain(|engine| {
+        let works = root_shell(&format!("{} run --rm busybox true", engine.program));
+        if let Err(error) = &works {
+            println!("leaving out {}: {error}", engine.name);
+        }
+        works.is_ok()
+    });
+    if engines.first().is_none_or(|engine| engine.name != "ketch") {
+        return Err("ketch cannot run a container".to_owned());
+    }
     Ok(engines)
 }
 

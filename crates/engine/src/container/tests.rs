@@ -507,16 +507,3 @@ fn a_claim_that_a_power_cut_lost_is_made_again() {
         Some(config.id)
     );
 }
-
-#[test]
-fn a_container_that_removes_itself_is_not_restarted() {
-    let (_dir, engine) = engine();
-    let config = ContainerConfig {
-        auto_remove: true,
-        ..put(&engine, "web", Status::Running)
-    };
-    load::write_config(&engine, &config).unwrap();
-    let _lock = own(&engine, &config);
-    let error = restart(&engine, "web", StopOptions::default()).unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Unsupported);
-}
