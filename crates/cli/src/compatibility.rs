@@ -1,4 +1,4 @@
-//! The part of docs/compatibility.md that is made from the table of commands: a test holds the page against it.
+//! The parts of docs/compatibility.md that are made from tables of the program: a test holds the page against them.
 //! `KETCH_WRITE_PAGES=1 cargo test -p ketch-cli compatibility` writes it anew.
 
 use std::fmt::Write;
@@ -7,8 +7,9 @@ use std::path::Path;
 use crate::command::Command;
 use crate::commands;
 
-const BEGIN: &str = "<!-- made from crates/cli: begin -->\n";
-const END: &str = "<!-- made from crates/cli: end -->\n";
+/// A part of the page: which crate it is made from, and its text.
+const PARTS: [(&str, fn() -> String); 2] =
+    [("crates/cli", tables), ("crates/compose", refused_keys)];
 
 /// Every command with its flags.
 fn tables() -> String {
@@ -58,20 +59,35 @@ fn flags(command: &Command) -> Vec<String> {
     flags
 }
 
+fn refused_keys() -> String {
+    let keys: Vec<String> = ketch_compose::REFUSED_SERVICE_KEYS
+        .iter()
+        .map(|key| format!("`{key}`"))
+        .collect();
+    format!("{}.\n", keys.join(", "))
+}
+
 #[test]
 fn the_compatibility_page_tells_the_truth() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/compatibility.md");
     let page = std::fs::read_to_string(&path).expect("docs/compatibility.md");
-    let (before, rest) = page.split_once(BEGIN).expect("the begin mark");
-    let (made, after) = rest.split_once(END).expect("the end mark");
-    let wanted = tables();
+    let mut wanted = page.clone();
+    for (origin, make) in PARTS {
+        let (begin, end) = (mark(origin, "begin"), mark(origin, "end"));
+        let (before, rest) = wanted.split_once(&begin).expect("the begin mark");
+        let (_, after) = rest.split_once(&end).expect("the end mark");
+        wanted = format!("{before}{begin}{}{end}{after}", make());
+    }
     if std::env::var_os("KETCH_WRITE_PAGES").is_some() {
-        std::fs::write(&path, format!("{before}{BEGIN}{wanted}{END}{after}"))
-            .expect("write the page");
+        std::fs::write(&path, wanted).expect("write the page");
         return;
     }
     assert!(
-        made == wanted,
+        page == wanted,
         "docs/compatibility.md is behind: run KETCH_WRITE_PAGES=1 cargo test -p ketch-cli compatibility"
     );
+}
+
+fn mark(origin: &str, which: &str) -> String {
+    format!("<!-- made from {origin}: {which} -->\n")
 }

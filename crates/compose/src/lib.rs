@@ -33,6 +33,7 @@ pub use model::{
     Attachment, Build, Condition, Dependency, FileSource, Network, Project, PullPolicy, Service,
     Volume,
 };
+pub use normalise::REFUSED as REFUSED_SERVICE_KEYS;
 pub use one_off::{OneOff, create_one_off};
 pub use plan::{
     Action, DownOptions, ImageOptions, Lifecycle, Observed, ObservedContainer, Operation, Plan,

@@ -14,6 +14,8 @@ mod ports;
 mod service;
 mod volumes;
 
+pub use service::REFUSED;
+
 /// What normalising needs to know besides the tree.
 pub(crate) struct Surroundings<'a> {
     /// The project's name.

@@ -81,7 +81,7 @@ const KEYS: &[&str] = &[
 ];
 
 /// Known to the Compose Specification, and not supported: each is refused by name.
-const REFUSED: &[&str] = &[
+pub const REFUSED: &[&str] = &[
     "annotations",
     "blkio_config",
     "cgroup_parent",

@@ -1,7 +1,8 @@
 //! `ketch restart`.
 
-use ketch_engine::container::{self, StopOptions};
+use ketch_engine::container;
 
+use super::stop::StopFlags;
 use crate::command::{Arity, Command, Outcome, Verb};
 use crate::context::Context;
 
@@ -16,23 +17,15 @@ pub const COMMAND: Command = Command {
 
 #[derive(clap::Args)]
 struct Args {
-    /// Signal to send to the container
-    #[arg(short, long, value_name = "string")]
-    signal: Option<String>,
-    /// Seconds to wait before killing the container
-    #[arg(short, long, alias = "time", value_name = "int", value_parser = crate::command::integer)]
-    timeout: Option<i64>,
+    #[command(flatten)]
+    stop: StopFlags,
 }
 
 impl Verb for Args {
     fn run(self, context: &Context, operands: Vec<String>) -> Outcome {
-        let signal = match self.signal.as_deref() {
-            None | Some("") => None,
-            Some(text) => Some(super::signal(text)?),
-        };
-        let timeout_s = self.timeout;
+        let options = self.stop.options()?;
         super::each(context, &operands, |engine, name| {
-            container::restart(engine, name, StopOptions { signal, timeout_s }).map(drop)
+            container::restart(engine, name, options)
         })
     }
 }

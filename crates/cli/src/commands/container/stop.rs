@@ -4,6 +4,7 @@ use ketch_engine::container::{self, StopOptions};
 
 use crate::command::{Arity, Command, Outcome, Verb};
 use crate::context::Context;
+use crate::failure::Failure;
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -14,8 +15,9 @@ pub const COMMAND: Command = Command {
     ..Command::of::<Args>()
 };
 
+/// How to stop; `restart` has the same flags.
 #[derive(clap::Args)]
-struct Args {
+pub(super) struct StopFlags {
     /// Signal to send to the container
     #[arg(short, long, value_name = "string")]
     signal: Option<String>,
@@ -24,15 +26,34 @@ struct Args {
     timeout: Option<i64>,
 }
 
-impl Verb for Args {
-    fn run(self, context: &Context, operands: Vec<String>) -> Outcome {
+impl StopFlags {
+    /// The flags as the engine takes them.
+    ///
+    /// # Errors
+    /// A signal that is none.
+    pub(super) fn options(&self) -> Result<StopOptions, Failure> {
         let signal = match self.signal.as_deref() {
             None | Some("") => None,
             Some(text) => Some(super::signal(text)?),
         };
-        let timeout_s = self.timeout;
+        Ok(StopOptions {
+            signal,
+            timeout_s: self.timeout,
+        })
+    }
+}
+
+#[derive(clap::Args)]
+struct Args {
+    #[command(flatten)]
+    stop: StopFlags,
+}
+
+impl Verb for Args {
+    fn run(self, context: &Context, operands: Vec<String>) -> Outcome {
+        let options = self.stop.options()?;
         super::each(context, &operands, |engine, name| {
-            container::stop(engine, name, StopOptions { signal, timeout_s }).map(drop)
+            container::stop(engine, name, options)
         })
     }
 }
