@@ -7,9 +7,11 @@ use std::path::Path;
 use crate::command::Command;
 use crate::commands;
 
-/// A part of the page: which crate it is made from, and its text.
-const PARTS: [(&str, fn() -> String); 2] =
-    [("crates/cli", tables), ("crates/compose", refused_keys)];
+/// Makes the text of a part of the page.
+type Make = fn() -> String;
+
+/// The parts, by the crate that each is made from.
+const PARTS: [(&str, Make); 2] = [("crates/cli", tables), ("crates/compose", refused_keys)];
 
 /// Every command with its flags.
 fn tables() -> String {

@@ -20,7 +20,7 @@ pub struct Node {
     pub tag: Option<Tag>,
 }
 
-/// What a value is. Scalars keep their text; `bare` tells `null`, `true` and `5` from their quoted forms.
+/// What a value is. `null`, `true` and `5` are told from their quoted forms, which are texts.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// Nothing, or `null`.
