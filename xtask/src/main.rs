@@ -16,6 +16,7 @@ const USAGE: &str = "\
 cargo xtask demo            the main job, shown command by command
 cargo xtask test [FILTER]   every test: tidy, pure, contract, kernel, end to end
 cargo xtask bench [CASE]    measure, beside the other engines installed here
+cargo xtask bench runtime   the OCI runtime, beside crun and runc
 cargo xtask tidy            only the checks of the source tree";
 
 /// What a developer command ends with.
@@ -28,6 +29,8 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(),
         ["test"] => test::run(None),
         ["test", filter] => test::run(Some(filter)),
+        // what `bench runtime` runs as root, in a mount namespace of its own
+        ["bench-runtime-inside", program, scratch] => bench::inside(program, scratch),
         ["bench", cases @ ..] => bench::run(cases),
         ["tidy"] => tidy::run(),
         _ => Err(format!("usage:\n{USAGE}")),

@@ -73,6 +73,18 @@ pub const TEST: &[Package] = &[
     },
 ];
 
+/// The runtimes that ours is measured beside.
+pub const RUNTIMES: &[Package] = &[
+    Package {
+        name: "crun",
+        proof: "/usr/bin/crun",
+    },
+    Package {
+        name: "runc",
+        proof: "/usr/sbin/runc",
+    },
+];
+
 /// Installs those of `packages` that are missing.
 pub fn install(packages: &[&[Package]]) -> Outcome {
     let missing: Vec<&str> = packages
