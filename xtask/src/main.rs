@@ -8,6 +8,7 @@ mod bench;
 mod demo;
 mod packages;
 mod privileges;
+mod seccomp_oracle;
 mod shell;
 mod test;
 mod tidy;
@@ -17,7 +18,8 @@ cargo xtask demo            the main job, shown command by command
 cargo xtask test [FILTER]   every test: tidy, pure, contract, kernel, end to end
 cargo xtask bench [CASE]    measure, beside the other engines installed here
 cargo xtask bench runtime   the OCI runtime, beside crun and runc
-cargo xtask tidy            only the checks of the source tree";
+cargo xtask tidy            only the checks of the source tree
+cargo xtask seccomp-oracle  libseccomp's answers, which a test of the runtime compares with ours";
 
 /// What a developer command ends with.
 type Outcome = Result<(), String>;
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         // what `bench runtime` runs as root, in a mount namespace of its own
         ["bench-runtime-inside", program, scratch] => bench::inside(program, scratch),
         ["bench", cases @ ..] => bench::run(cases),
+        ["seccomp-oracle"] => seccomp_oracle::run(),
         ["tidy"] => tidy::run(),
         _ => Err(format!("usage:\n{USAGE}")),
     };

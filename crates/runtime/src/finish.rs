@@ -55,7 +55,7 @@ fn prepare(plan: &ProcessPlan<'_>, channel: &Channel) -> Result<std::ffi::CStrin
         .send(&Message::Executing)
         .during("report to the parent")?;
     if let Some(filter) = &plan.seccomp {
-        filter.program().load()?;
+        filter.program().load().map(drop)?;
     }
     plan.capabilities.finish()?;
     Ok(path)

@@ -156,7 +156,16 @@ pub(crate) fn plan<'a>(options: CreateOptions<'a>) -> Result<(ContainerPlan<'a>,
         (None, Some(filter)) => Some(Filter::Compiled(seccomp::compile(filter)?)),
         (None, None) => None,
     };
+    refuse_notifications(process.seccomp.as_ref())?;
     Ok((container, process))
+}
+
+/// Nobody would take the listener, and calls would wait for ever.
+fn refuse_notifications(filter: Option<&Filter<'_>>) -> Result<()> {
+    if filter.is_some_and(|filter| filter.program().notifies()) {
+        return Err(Error::unsupported("SCMP_ACT_NOTIFY", ""));
+    }
+    Ok(())
 }
 
 fn refuse_unsupported(spec: &Spec, linux: &Linux) -> Result<()> {

@@ -31,6 +31,15 @@ impl Machine {
         Self::X86_64
     };
 
+    /// The machine of that name (Rust's `target_arch`).
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "x86_64" => Some(Self::X86_64),
+            "aarch64" => Some(Self::Aarch64),
+            _ => None,
+        }
+    }
+
     /// Its own architecture.
     pub fn native(self) -> Arch {
         match self {

@@ -13,6 +13,7 @@ const KILL_PROCESS: u32 = 0x8000_0000;
 const KILL_THREAD: u32 = 0;
 const TRAP: u32 = 0x0003_0000;
 const ERRNO: u32 = 0x0005_0000;
+const NOTIFY: u32 = 0x7fc0_0000;
 const TRACE: u32 = 0x7ff0_0000;
 const LOG: u32 = 0x7ffc_0000;
 const ALLOW: u32 = 0x7fff_0000;
@@ -20,17 +21,13 @@ const ALLOW: u32 = 0x7fff_0000;
 const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
 /// Most instructions that the kernel takes.
-const MOST: usize = 4096;
+pub(super) const MOST: usize = 4096;
 /// First of the calls that arm keeps apart from the others.
 const ARM_PRIVATE: u32 = 0xf0000;
 
 /// Compiles for a kind of machine.
 pub(super) fn compile(filter: &LinuxSeccomp, machine: Machine) -> Result<Program, SeccompError> {
-    if !filter.listener_path.is_empty() {
-        return Err(SeccompError::Notify {
-            what: "listenerPath",
-        });
-    }
+    let notifies = check_notifications(filter)?;
     let default = action(&filter.default_action, filter.default_errno_ret)?;
     let entries: Vec<Entry<'_>> = filter
         .syscalls
@@ -46,9 +43,9 @@ pub(super) fn compile(filter: &LinuxSeccomp, machine: Machine) -> Result<Program
                 true => table.extend(self::table(&entries, Arch::X32, default)),
                 false => table.push((X32_BIT, Decision::Return(KILL_PROCESS))),
             }
-            // A tracer that skips a call sets its number to -1.
-            table.push((u32::MAX, Decision::Return(default)));
         }
+        // A tracer that skips a call sets its number to -1.
+        table.push((u32::MAX, Decision::Return(default)));
         table.dedup_by(|later, earlier| later.1 == earlier.1);
         tables.push((arch.audit(), table));
     }
@@ -60,7 +57,7 @@ pub(super) fn compile(filter: &LinuxSeccomp, machine: Machine) -> Result<Program
     }
     Ok(Program {
         instructions,
-        flags: flags(&filter.flags)?,
+        flags: flags(filter.flags.as_deref(), notifies)?,
     })
 }
 
@@ -78,23 +75,47 @@ fn arches(filter: &LinuxSeccomp, machine: Machine) -> Result<Vec<Arch>, SeccompE
     Ok(arches)
 }
 
-fn flags(names: &[String]) -> Result<u32, SeccompError> {
-    if names.is_empty() {
-        // As runc: without it every program with a filter pays for a mitigation that containers do not need.
-        return Ok(sys::FLAG_SPEC_ALLOW);
+/// Whether the filter tells a listener of calls; what runc and libseccomp refuse about that is refused here.
+fn check_notifications(filter: &LinuxSeccomp) -> Result<bool, SeccompError> {
+    let refuse = |reason| Err(SeccompError::Notify { reason });
+    const NAME: &str = "SCMP_ACT_NOTIFY";
+    if filter.default_action == NAME {
+        return refuse("SCMP_ACT_NOTIFY cannot be the default action");
     }
-    names.iter().try_fold(0, |flags, name| {
+    let mut rules = filter.syscalls.iter().filter(|rule| rule.action == NAME);
+    let notifies = rules.clone().next().is_some();
+    if rules.any(|rule| rule.names.iter().any(|name| name == "write")) {
+        // The process itself tells the number of the listener, with the filter already in force.
+        return refuse("SCMP_ACT_NOTIFY cannot be used for the write system call");
+    }
+    if notifies && filter.listener_path.is_empty() {
+        return refuse("SCMP_ACT_NOTIFY needs listenerPath");
+    }
+    if !filter.listener_metadata.is_empty() && filter.listener_path.is_empty() {
+        return refuse("listenerMetadata needs listenerPath");
+    }
+    Ok(notifies)
+}
+
+/// Flags of seccomp(2). None: those of runc, which is the one below; without it every program with a filter pays for a
+/// mitigation that containers do not need.
+fn flags(names: Option<&[String]>, notifies: bool) -> Result<u32, SeccompError> {
+    let (always, killable) = match notifies {
+        true => (sys::FLAG_NEW_LISTENER, sys::FLAG_WAIT_KILLABLE),
+        // Nothing waits for a listener that there is not, and the kernel refuses to be told how.
+        false => (0, 0),
+    };
+    let Some(names) = names else {
+        return Ok(always | sys::FLAG_SPEC_ALLOW);
+    };
+    names.iter().try_fold(always, |flags, name| {
         Ok(flags
             | match name.as_str() {
                 // There is one thread when the filter is loaded.
                 "SECCOMP_FILTER_FLAG_TSYNC" => 0,
                 "SECCOMP_FILTER_FLAG_LOG" => sys::FLAG_LOG,
                 "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => sys::FLAG_SPEC_ALLOW,
-                "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => {
-                    return Err(SeccompError::Notify {
-                        what: "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
-                    });
-                }
+                "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => killable,
                 _ => return Err(SeccompError::Flag { name: name.clone() }),
             })
     })
@@ -102,29 +123,38 @@ fn flags(names: &[String]) -> Result<u32, SeccompError> {
 
 /// `SECCOMP_RET_…` with its data.
 pub(super) fn action(name: &str, errno: Option<u32>) -> Result<u32, SeccompError> {
-    let data = |default| match errno.unwrap_or(default) {
-        errno @ 0..=4095 => Ok(errno),
-        errno => Err(SeccompError::Errno { errno }),
+    let data = |most| match errno.unwrap_or(EPERM) {
+        errno if errno <= most => Ok(errno),
+        errno => Err(SeccompError::Errno {
+            action: name.to_owned(),
+            errno,
+            most,
+        }),
     };
-    Ok(match name {
+    let action = match name {
+        // The kernel cuts larger ones down to 4095.
+        "SCMP_ACT_ERRNO" => return Ok(ERRNO | data(4095)?),
+        "SCMP_ACT_TRACE" => return Ok(TRACE | data(0xffff)?),
         "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => KILL_THREAD,
         "SCMP_ACT_KILL_PROCESS" => KILL_PROCESS,
         "SCMP_ACT_TRAP" => TRAP,
-        "SCMP_ACT_ERRNO" => ERRNO | data(EPERM)?,
-        "SCMP_ACT_TRACE" => TRACE | data(EPERM)?,
+        "SCMP_ACT_NOTIFY" => NOTIFY,
         "SCMP_ACT_LOG" => LOG,
         "SCMP_ACT_ALLOW" => ALLOW,
-        "SCMP_ACT_NOTIFY" => {
-            return Err(SeccompError::Notify {
-                what: "SCMP_ACT_NOTIFY",
-            });
-        }
         _ => {
             return Err(SeccompError::Action {
                 name: name.to_owned(),
             });
         }
-    })
+    };
+    match errno {
+        // As the specification has it: an action that returns no errno must not be given one.
+        Some(errno) => Err(SeccompError::ErrnoOfOtherAction {
+            action: name.to_owned(),
+            errno,
+        }),
+        None => Ok(action),
+    }
 }
 
 /// An entry of the filter, read once for all architectures.

@@ -9,9 +9,15 @@
 mod arch;
 mod assemble;
 mod compile;
+#[cfg(test)]
+mod differential;
+#[cfg(test)]
+mod interpreter;
 mod syscalls;
 #[cfg(test)]
 mod tests;
+
+use std::os::fd::OwnedFd;
 
 use ketch_spec::runtime::LinuxSeccomp;
 use ketch_sys::seccomp::{self, Instruction};
@@ -56,17 +62,29 @@ pub enum SeccompError {
         /// The first call of the rule.
         syscall: String,
     },
-    /// An errno that does not fit.
-    #[error("invalid linux.seccomp: errno {errno} is above 4095")]
+    /// An errno, or what a tracer is told, that does not fit.
+    #[error("invalid linux.seccomp: {errno} is above {most}, the most that {action} takes")]
     Errno {
+        /// The action.
+        action: String,
+        /// As given.
+        errno: u32,
+        /// The largest possible one.
+        most: u32,
+    },
+    /// An errno for an action that returns none.
+    #[error("invalid linux.seccomp: {action} takes no errno, and {errno} is given")]
+    ErrnoOfOtherAction {
+        /// As given.
+        action: String,
         /// As given.
         errno: u32,
     },
-    /// The notify action, and what belongs to it.
-    #[error("linux.seccomp: {what} is not supported")]
+    /// A notification that cannot be.
+    #[error("invalid linux.seccomp: {reason}")]
     Notify {
-        /// `SCMP_ACT_NOTIFY` or `listenerPath`.
-        what: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
     },
     /// More than the kernel takes.
     #[error(
@@ -88,9 +106,19 @@ pub struct Program {
 /// Compiles a filter for this machine.
 ///
 /// # Errors
-/// Names that there are not, values out of range, and what is not supported.
+/// Names that there are not, values out of range, and what contradicts itself.
 pub fn compile(filter: &LinuxSeccomp) -> Result<Program, SeccompError> {
     compile::compile(filter, arch::Machine::HOST)
+}
+
+/// Compiles a filter for a machine by its name in Rust's `target_arch`; None: ketch does not run on such a one.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_for(filter: &LinuxSeccomp, machine: &str) -> Result<Option<Program>, SeccompError> {
+    arch::Machine::parse(machine)
+        .map(|machine| compile::compile(filter, machine))
+        .transpose()
 }
 
 impl Program {
@@ -104,10 +132,53 @@ impl Program {
         self.instructions.is_empty()
     }
 
-    /// Loads the filter into the calling thread, for good.
-    pub(crate) fn load(&self) -> Result<()> {
-        seccomp::load(&self.instructions, self.flags)
-            .map(drop)
-            .during("load the system call filter")
+    /// The instructions.
+    pub fn instructions(&self) -> &[Instruction] {
+        &self.instructions
+    }
+
+    /// Whether some calls are told to a listener (`SCMP_ACT_NOTIFY`), which loading then returns.
+    pub fn notifies(&self) -> bool {
+        self.flags & seccomp::FLAG_NEW_LISTENER != 0
+    }
+
+    /// The program as bytes, to be kept: the flags, then the kernel's `struct sock_filter` one after the other, all
+    /// little-endian.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.flags.to_le_bytes().to_vec();
+        for instruction in &self.instructions {
+            bytes.extend(instruction.code.to_le_bytes());
+            bytes.extend([instruction.jump_true, instruction.jump_false]);
+            bytes.extend(instruction.k.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// A program that was kept by [`Program::to_bytes`]; None: it is none. What the instructions do is not checked, other
+    /// than by the kernel when they are loaded.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (flags, rest) = bytes.split_first_chunk::<4>()?;
+        let (instructions, []) = rest.as_chunks::<8>() else {
+            return None;
+        };
+        if instructions.is_empty() || instructions.len() > compile::MOST {
+            return None;
+        }
+        let read = |&[a, b, jump_true, jump_false, c, d, e, f]: &[u8; 8]| Instruction {
+            code: u16::from_le_bytes([a, b]),
+            jump_true,
+            jump_false,
+            k: u32::from_le_bytes([c, d, e, f]),
+        };
+        Some(Self {
+            instructions: instructions.iter().map(read).collect(),
+            flags: u32::from_le_bytes(*flags),
+        })
+    }
+
+    /// Loads the filter into the calling thread, for good. Of one that [notifies](Program::notifies) the listener comes
+    /// back, which is the only one there will ever be.
+    pub(crate) fn load(&self) -> Result<Option<OwnedFd>> {
+        seccomp::load(&self.instructions, self.flags).during("load the system call filter")
     }
 }

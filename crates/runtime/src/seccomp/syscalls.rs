@@ -6,7 +6,7 @@ const N: u32 = NONE;
 
 /// The table.
 #[rustfmt::skip]
-pub(super) static SYSCALLS: [(&str, [u32; 5]); 484] = [
+pub(super) static SYSCALLS: [(&str, [u32; 5]); 487] = [
     ("_llseek", [N, 140, N, N, 140]),
     ("_newselect", [N, 142, N, N, 142]),
     ("_sysctl", [156, 149, N, N, 149]),
@@ -91,6 +91,8 @@ pub(super) static SYSCALLS: [(&str, [u32; 5]); 484] = [
     ("fdatasync", [75, 148, 75, 83, 148]),
     ("fgetxattr", [193, 231, 193, 10, 231]),
     ("file_getattr", [468, 468, 468, 468, 468]),
+    ("file_getattr", [468, 468, 468, 468, 468]),
+    ("file_setattr", [469, 469, 469, 469, 469]),
     ("file_setattr", [469, 469, 469, 469, 469]),
     ("finit_module", [313, 350, 313, 273, 379]),
     ("flistxattr", [196, 234, 196, 13, 234]),
@@ -212,7 +214,7 @@ pub(super) static SYSCALLS: [(&str, [u32; 5]); 484] = [
     ("lstat", [6, 107, 6, N, 107]),
     ("lstat64", [N, 196, N, N, 196]),
     ("madvise", [28, 219, 28, 233, 220]),
-    ("map_shadow_stack", [453, 453, 453, 453, 453]),
+    ("map_shadow_stack", [453, 453, N, 453, 453]),
     ("mbind", [237, 274, 237, 235, 319]),
     ("membarrier", [324, 375, 324, 283, 389]),
     ("memfd_create", [319, 356, 319, 279, 385]),
@@ -266,6 +268,7 @@ pub(super) static SYSCALLS: [(&str, [u32; 5]); 484] = [
     ("open", [2, 5, 2, N, 5]),
     ("open_by_handle_at", [304, 342, 304, 265, 371]),
     ("open_tree", [428, 428, 428, 428, 428]),
+    ("open_tree_attr", [467, 467, 467, 467, 467]),
     ("open_tree_attr", [467, 467, 467, 467, 467]),
     ("openat", [257, 295, 257, 56, 322]),
     ("openat2", [437, 437, 437, 437, 437]),

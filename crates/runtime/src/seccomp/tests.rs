@@ -5,60 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ketch_spec::runtime::{LinuxSeccomp, SeccompArg, SeccompSyscall};
-use ketch_sys::seccomp::Instruction;
-
 use super::arch::{Arch, Machine, X32_BIT, number};
 use super::compile::compile;
+use super::interpreter::{Call, run};
 use super::{Program, SeccompError};
+use ketch_spec::runtime::{LinuxSeccomp, SeccompArg, SeccompSyscall};
 
 const ALLOW: u32 = 0x7fff_0000;
 const ERRNO: u32 = 0x0005_0000;
 const KILL_PROCESS: u32 = 0x8000_0000;
-
-/// A system call as the filter sees it.
-#[derive(Debug, Clone, Copy)]
-struct Call {
-    number: u32,
-    audit: u32,
-    args: [u64; 6],
-}
-
-/// Runs a program, and counts its steps.
-fn run(program: &[Instruction], call: Call) -> (u32, usize) {
-    let load = |offset: u32| match offset {
-        0 => call.number,
-        4 => call.audit,
-        16..64 => {
-            let arg = call.args[(offset as usize - 16) / 8];
-            if offset % 8 == 4 {
-                (arg >> 32) as u32
-            } else {
-                arg as u32
-            }
-        }
-        other => panic!("load at {other}"),
-    };
-    let (mut at, mut accumulator, mut steps) = (0, 0u32, 0);
-    loop {
-        let now = program[at];
-        at += 1;
-        steps += 1;
-        let mut branch = |taken: bool| {
-            at += usize::from(if taken { now.jump_true } else { now.jump_false });
-        };
-        match now.code {
-            0x20 => accumulator = load(now.k),
-            0x54 => accumulator &= now.k,
-            0x05 => at += now.k as usize,
-            0x15 => branch(accumulator == now.k),
-            0x25 => branch(accumulator > now.k),
-            0x35 => branch(accumulator >= now.k),
-            0x06 => return (now.k, steps),
-            other => panic!("operation {other:#x}"),
-        }
-    }
-}
 
 /// What the rules say, read from first to last: an independent reading of what `mod.rs` promises.
 struct Reader<'a> {
@@ -450,12 +405,6 @@ fn multiplexed_calls_are_filtered_too() {
 #[test]
 fn what_is_not_known_is_refused_by_name() {
     let refusal = |filter: LinuxSeccomp| compile(&filter, Machine::X86_64).unwrap_err();
-    let notify = filter("ALLOW", vec![rule(&["mount"], "NOTIFY", &[])]);
-    assert!(
-        refusal(notify)
-            .to_string()
-            .contains("SCMP_ACT_NOTIFY is not supported")
-    );
     assert!(matches!(
         refusal(filter("JUMP", vec![])),
         SeccompError::Action { .. }
@@ -472,12 +421,77 @@ fn what_is_not_known_is_refused_by_name() {
         SeccompError::Argument { index: 6, .. }
     ));
     let mut flags = filter("ALLOW", vec![]);
-    flags.flags = vec!["SECCOMP_FILTER_FLAG_FLY".into()];
+    flags.flags = Some(vec!["SECCOMP_FILTER_FLAG_FLY".into()]);
     assert!(matches!(refusal(flags), SeccompError::Flag { .. }));
     let mut errno = filter("ERRNO", vec![]);
     errno.default_errno_ret = Some(4096);
     assert!(matches!(
         refusal(errno),
-        SeccompError::Errno { errno: 4096 }
+        SeccompError::Errno { errno: 4096, .. }
     ));
+}
+
+#[test]
+fn actions_take_the_data_that_they_have() {
+    let action = super::compile::action;
+    assert_eq!(action("SCMP_ACT_TRACE", Some(0xffff)), Ok(0x7ff0_ffff));
+    assert_eq!(action("SCMP_ACT_NOTIFY", None), Ok(0x7fc0_0000));
+    assert!(action("SCMP_ACT_TRACE", Some(0x1_0000)).is_err());
+    for name in ["ALLOW", "KILL", "KILL_PROCESS", "TRAP", "LOG", "NOTIFY"] {
+        let error = action(&format!("SCMP_ACT_{name}"), Some(1)).unwrap_err();
+        assert!(error.to_string().contains("takes no errno"), "{error}");
+    }
+}
+
+#[test]
+fn notifications_need_a_listener_and_leave_write_alone() {
+    let mut asked = filter("ALLOW", vec![rule(&["mkdir"], "NOTIFY", &[])]);
+    let refusal = |filter: &LinuxSeccomp| compile(filter, Machine::X86_64).unwrap_err().to_string();
+    assert!(refusal(&asked).contains("needs listenerPath"));
+    asked.listener_path = "/run/agent".into();
+    asked.flags = Some(vec!["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV".into()]);
+    let program = compile(&asked, Machine::X86_64).unwrap();
+    assert!(program.notifies());
+    assert_eq!(program.flags, (1 << 3) | (1 << 5));
+    asked.syscalls[0].names.push("write".into());
+    assert!(refusal(&asked).contains("write system call"));
+    let mut default = filter("NOTIFY", vec![]);
+    default.listener_path = "/run/agent".into();
+    assert!(refusal(&default).contains("default action"));
+    let mut metadata = filter("ALLOW", vec![]);
+    metadata.listener_metadata = "x".into();
+    assert!(refusal(&metadata).contains("needs listenerPath"));
+    // A path without the action is ignored, and so is what a listener would be told how to wait.
+    let mut ignored = filter("ALLOW", vec![]);
+    ignored.listener_path = "/run/agent".into();
+    ignored.flags = Some(vec!["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV".into()]);
+    let program = compile(&ignored, Machine::X86_64).unwrap();
+    assert!(!program.notifies() && program.flags == 0);
+}
+
+#[test]
+fn flags_that_are_not_given_are_not_no_flags() {
+    let mut given = filter("ALLOW", vec![]);
+    let flags = |filter: &LinuxSeccomp| compile(filter, Machine::X86_64).unwrap().flags;
+    assert_eq!(flags(&given), 1 << 2);
+    given.flags = Some(Vec::new());
+    assert_eq!(flags(&given), 0);
+    let names = ["TSYNC", "LOG", "SPEC_ALLOW"];
+    given.flags = Some(
+        names
+            .map(|name| format!("SECCOMP_FILTER_FLAG_{name}"))
+            .to_vec(),
+    );
+    assert_eq!(flags(&given), (1 << 1) | (1 << 2));
+}
+
+#[test]
+fn a_program_is_kept_as_bytes() {
+    let program = compile(&docker(), Machine::X86_64).unwrap();
+    let bytes = program.to_bytes();
+    assert_eq!(Program::from_bytes(&bytes).as_ref(), Some(&program));
+    for wrong in [&bytes[..3], &bytes[..4], &bytes[..bytes.len() - 1]] {
+        assert_eq!(Program::from_bytes(wrong), None);
+    }
+    assert_eq!(Program::from_bytes(&vec![0; 4 + 8 * 4097]), None);
 }

@@ -18,9 +18,9 @@ pub struct LinuxSeccomp {
     /// Architectures the filter is for; the machine's own is always among them.
     #[serde(skip_serializing_if = "is_default")]
     pub architectures: Vec<String>,
-    /// Flags of seccomp(2).
-    #[serde(skip_serializing_if = "is_default")]
-    pub flags: Vec<String>,
+    /// Flags of seccomp(2); None: the runtime's choice, which an empty list is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flags: Option<Vec<String>>,
     /// Socket that gets the descriptor of `SCMP_ACT_NOTIFY`.
     #[serde(skip_serializing_if = "is_default")]
     pub listener_path: String,
