@@ -83,13 +83,15 @@ impl Made {
             .map(seccomp::compile)
             .transpose()?;
         self.container = Some(ketch_runtime::create(CreateOptions {
-            spec,
-            rootfs: Rootfs::Detached(root),
-            bundle: &engine.paths().bundle(&config.id),
             cgroup: self.cgroup.as_ref(),
-            stdio,
-            preserve_fds: 0,
             seccomp: self.filter.as_ref(),
+            id: config.id.as_str(),
+            ..CreateOptions::new(
+                spec,
+                Rootfs::Detached(root),
+                &engine.paths().bundle(&config.id),
+                stdio,
+            )
         })?);
         Ok(())
     }

@@ -3,7 +3,7 @@
 use ketch_spec::runtime::Capabilities;
 use ketch_sys::capability::{self, CapabilitySets};
 
-use crate::error::{During, Error, Result};
+use crate::error::{During, Result};
 
 /// Names in the order of their numbers, without `CAP_`.
 const NAMES: [&str; 41] = [
@@ -75,21 +75,23 @@ pub(crate) struct CapabilityPlan {
     ambient: u64,
 }
 
-/// In the parent: turns names into bits. A capability that the caller does not have itself cannot be given; as runc
-/// does it is left out, so that one configuration serves machines with more and with less.
-pub(crate) fn plan(capabilities: Option<&Capabilities>) -> Result<CapabilityPlan> {
+/// In the parent: turns names into bits, and warns of those that cannot be given: names that this kernel does not
+/// know, capabilities that the caller does not have itself. As the specification wants they are left out, so that one
+/// configuration serves machines with more and with less.
+pub(crate) fn plan(capabilities: Option<&Capabilities>) -> Result<(CapabilityPlan, Vec<String>)> {
+    let mut warnings = Vec::new();
     let Some(capabilities) = capabilities else {
-        return Ok(CapabilityPlan::default());
+        return Ok((CapabilityPlan::default(), warnings));
     };
     let mine = capability::get().during("read the own capabilities")?;
     let possible = capability::bounding() & mine.permitted;
-    let bits = |names: &[String]| Ok::<_, Error>(bits(names)? & possible);
-    let bounding = bits(&capabilities.bounding)?;
-    let permitted = bits(&capabilities.permitted)?;
-    let effective = bits(&capabilities.effective)? & permitted;
-    let inheritable = bits(&capabilities.inheritable)?;
-    let ambient = bits(&capabilities.ambient)? & permitted & inheritable;
-    Ok(CapabilityPlan {
+    let mut bits = |names: &[String]| bits(names, possible, &mut warnings);
+    let bounding = bits(&capabilities.bounding);
+    let permitted = bits(&capabilities.permitted);
+    let effective = bits(&capabilities.effective) & permitted;
+    let inheritable = bits(&capabilities.inheritable);
+    let ambient = bits(&capabilities.ambient) & permitted & inheritable;
+    let plan = CapabilityPlan {
         bounding,
         sets: CapabilitySets {
             effective,
@@ -97,20 +99,33 @@ pub(crate) fn plan(capabilities: Option<&Capabilities>) -> Result<CapabilityPlan
             inheritable,
         },
         ambient,
-    })
+    };
+    Ok((plan, warnings))
 }
 
-fn bits(names: &[String]) -> Result<u64> {
-    names.iter().try_fold(0, |set, name| {
+/// The possible ones of the capabilities that are named; of the others each is warned of once.
+fn bits(names: &[String], possible: u64, warnings: &mut Vec<String>) -> u64 {
+    let mut set = 0;
+    for name in names {
         let bare = name.strip_prefix("CAP_").unwrap_or(name);
-        match NAMES.iter().position(|known| *known == bare) {
-            Some(number) => Ok(set | (1 << number)),
-            None => Err(Error::invalid(
-                "process.capabilities",
-                format!("unknown capability {name:?}"),
-            )),
+        let bit = NAMES
+            .iter()
+            .position(|known| *known == bare)
+            .map(|number| 1u64 << number);
+        let why = match bit {
+            Some(bit) if bit & possible != 0 => {
+                set |= bit;
+                continue;
+            }
+            Some(_) => "the runtime does not have it itself",
+            None => "it is unknown",
+        };
+        let warning = format!("capability {name:?} is not given: {why}");
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
         }
-    })
+    }
+    set
 }
 
 impl CapabilityPlan {
@@ -146,18 +161,22 @@ mod tests {
     #[test]
     fn names_are_numbers() {
         let names = |list: &[&str]| list.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-        assert_eq!(
-            bits(&names(&["CAP_CHOWN", "CAP_CHECKPOINT_RESTORE"])).unwrap(),
-            1 | 1 << 40
-        );
-        assert_eq!(bits(&names(&["SYS_ADMIN"])).unwrap(), SYS_ADMIN);
-        assert_eq!(bits(&names(&["CAP_SETPCAP"])).unwrap(), SETPCAP);
-        let error = bits(&names(&["CAP_FLY"])).unwrap_err().to_string();
-        assert!(error.contains("\"CAP_FLY\""), "{error}");
+        let bits = |list: &[&str]| {
+            let mut warnings = Vec::new();
+            (super::bits(&names(list), !2, &mut warnings), warnings)
+        };
+        let both = ["CAP_CHOWN", "CAP_CHECKPOINT_RESTORE"];
+        assert_eq!(bits(&both), (1 | 1 << 40, vec![]));
+        assert_eq!(bits(&["SYS_ADMIN"]), (SYS_ADMIN, vec![]));
+        assert_eq!(bits(&["CAP_SETPCAP"]), (SETPCAP, vec![]));
+        let (set, warnings) = bits(&["CAP_FLY", "CAP_DAC_OVERRIDE", "CAP_FLY"]);
+        assert_eq!((set, warnings.len()), (0, 2));
+        assert!(warnings[0].contains("\"CAP_FLY\" is not given: it is unknown"));
+        assert!(warnings[1].contains("does not have it itself"));
     }
 
     #[test]
     fn no_capabilities_means_none() {
-        assert_eq!(plan(None).unwrap(), CapabilityPlan::default());
+        assert_eq!(plan(None).unwrap(), (CapabilityPlan::default(), vec![]));
     }
 }

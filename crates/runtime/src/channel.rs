@@ -29,6 +29,10 @@ pub(crate) enum Message {
     Prepared,
     /// From the child: the master of its terminal.
     Console(OwnedFd),
+    /// From the child: its filter's listener; it waits for `Told`.
+    Listener(OwnedFd),
+    /// To the child: the agent has the listener.
+    Told,
     /// From the child: the next thing it does is execve.
     Executing,
     /// From the child: it gives up.
@@ -59,6 +63,8 @@ impl Channel {
             Message::Go => (b'g', String::new(), None),
             Message::Prepared => (b'p', String::new(), None),
             Message::Console(master) => (b'c', String::new(), Some(master.as_fd())),
+            Message::Listener(listener) => (b'l', String::new(), Some(listener.as_fd())),
+            Message::Told => (b't', String::new(), None),
             Message::Executing => (b'x', String::new(), None),
             Message::Failed(report) => (b'f', encode(report), None),
         };
@@ -106,7 +112,6 @@ impl Channel {
             let mut parts = [IoSliceMut::new(&mut bytes)];
             match recvmsg(&self.0, &mut parts, &mut control, flags) {
                 // CONNRESET: the other side ended without reading all. That is told once; what it said comes after.
-                // CONNRESET: the other side ended without reading all. That is told once; what it said comes after.
                 Err(Errno::INTR | Errno::CONNRESET) => {}
                 other => break other.called("recvmsg")?,
             }
@@ -146,6 +151,8 @@ fn decode(tag: u8, text: &[u8], descriptor: Option<OwnedFd>) -> ketch_sys::Resul
         b'g' => Message::Go,
         b'p' => Message::Prepared,
         b'c' => Message::Console(descriptor.ok_or_else(garbled)?),
+        b'l' => Message::Listener(descriptor.ok_or_else(garbled)?),
+        b't' => Message::Told,
         b'x' => Message::Executing,
         b'f' => Message::Failed(serde_json::from_slice(text).map_err(|_| garbled())?),
         _ => return Err(garbled()),

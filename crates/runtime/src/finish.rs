@@ -8,6 +8,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use crate::channel::{Channel, Message};
 use crate::error::{Called, During, Error, Result};
 use crate::init::die_with_the_caller;
+use crate::notify;
 use crate::plan::{ProcessPlan, preserved};
 use crate::stdio;
 
@@ -55,7 +56,9 @@ fn prepare(plan: &ProcessPlan<'_>, channel: &Channel) -> Result<std::ffi::CStrin
         .send(&Message::Executing)
         .during("report to the parent")?;
     if let Some(filter) = &plan.seccomp {
-        filter.program().load().map(drop)?;
+        if let Some(listener) = filter.program().load()? {
+            notify::hand_over(listener, channel)?;
+        }
     }
     plan.capabilities.finish()?;
     Ok(path)

@@ -120,6 +120,9 @@ pub(crate) fn lead_session(process: &ProcessPlan<'_>) -> Result<()> {
     rustix::process::setsid()
         .called("setsid")
         .during("make a session")?;
+    if !process.new_keyring {
+        return Ok(());
+    }
     match ketch_sys::process::join_new_session_keyring() {
         // A kernel without keys has none to protect; EDQUOT is another user's mistake, and the old ring stays.
         Err(error) if error.errno == Errno::NOSYS => Ok(()),
@@ -151,7 +154,8 @@ fn enter_namespaces(init: &mut Init<'_>) -> Result<()> {
     if init.has_new(NamespaceKind::Time) {
         namespaces::enter_time_namespace(&init.container.linux.time_offsets)?;
     }
-    Ok(())
+    // Last: the steps above write to the runtime's own /proc.
+    init.container.namespaces.join_mount()
 }
 
 /// User 0 of the user namespace that was entered.

@@ -3,11 +3,12 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use ketch_spec::runtime::{Linux, LinuxTimeOffset, NamespaceKind};
+use ketch_spec::runtime::{IdMapping, Linux, LinuxTimeOffset, NamespaceKind};
 use ketch_sys::namespace::{self, Namespaces};
 use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Called, During, Error, Result};
+use crate::procfs::Procfs;
 
 /// The namespaces of a container to be.
 #[derive(Debug, Default)]
@@ -76,7 +77,13 @@ impl NamespacePlan {
             }
             match wanted.path.as_deref().filter(|path| !path.is_empty()) {
                 None => plan.new |= flag(kind),
-                Some(path) => plan.join.push((kind, open(kind, Path::new(path))?)),
+                Some(path) => {
+                    let namespace = open_given(kind, path)?;
+                    // The caller's own: that is where the container is anyway, and it is not the container's own.
+                    if !is_own(&namespace, kind)? {
+                        plan.join.push((kind, namespace));
+                    }
+                }
             }
         }
         plan.check(linux)?;
@@ -84,13 +91,6 @@ impl NamespacePlan {
     }
 
     fn check(&self, linux: &Linux) -> Result<()> {
-        if !self.new.contains(Namespaces::MOUNT) {
-            let reason = "the root is entered in a new mount namespace only";
-            return Err(Error::unsupported(
-                "linux.namespaces without a new mount namespace",
-                reason,
-            ));
-        }
         let user = self.new.contains(Namespaces::USER);
         if user && (linux.uid_mappings.is_empty() || linux.gid_mappings.is_empty()) {
             let reason = "a new user namespace needs uidMappings and gidMappings";
@@ -103,11 +103,26 @@ impl NamespacePlan {
                 "there is no user namespace",
             ));
         }
+        let empty = |mappings: &[IdMapping]| mappings.iter().any(|mapping| mapping.size == 0);
+        if empty(&linux.uid_mappings) || empty(&linux.gid_mappings) {
+            let reason = "a mapping has the size 0";
+            return Err(Error::invalid("linux.uidMappings", reason));
+        }
+        self.check_clocks(linux)
+    }
+
+    fn check_clocks(&self, linux: &Linux) -> Result<()> {
+        let refuse = |reason: String| Err(Error::invalid("linux.timeOffsets", reason));
         if !linux.time_offsets.is_empty() && !self.new.contains(Namespaces::TIME) {
-            return Err(Error::invalid(
-                "linux.timeOffsets",
-                "there is no new time namespace",
-            ));
+            return refuse("there is no new time namespace".into());
+        }
+        for (clock, offset) in &linux.time_offsets {
+            if !matches!(clock.as_str(), "monotonic" | "boottime") {
+                return refuse(format!("no clock {clock:?} in a time namespace"));
+            }
+            if offset.nanosecs >= 1_000_000_000 {
+                return refuse(format!("{} ns are a second and more", offset.nanosecs));
+            }
         }
         Ok(())
     }
@@ -130,16 +145,63 @@ impl NamespacePlan {
         self.join.iter().map(|(_, fd)| fd.as_raw_fd())
     }
 
-    /// In the child: joins all but the pid and user namespaces, which it was born into.
+    /// In the child: joins all but the pid and user namespaces, which it was born into, and the mount namespace, after
+    /// which paths mean something else.
     pub fn join_all(&self) -> Result<()> {
+        use NamespaceKind::{Mount, Pid, User};
         for (kind, fd) in &self.join {
-            if !matches!(kind, NamespaceKind::Pid | NamespaceKind::User) {
-                let step = format!("join the {} namespace", file_name(*kind));
-                namespace::join(fd, flag(*kind)).during(step)?;
+            if !matches!(kind, Pid | User | Mount) {
+                join_one(*kind, fd)?;
             }
         }
         Ok(())
     }
+
+    /// In the child: joins the mount namespace, if one is to be joined.
+    pub fn join_mount(&self) -> Result<()> {
+        match self.joined(NamespaceKind::Mount) {
+            Some(namespace) => join_one(NamespaceKind::Mount, namespace),
+            None => Ok(()),
+        }
+    }
+}
+
+fn join_one(kind: NamespaceKind, namespace: &OwnedFd) -> Result<()> {
+    let step = format!("join the {} namespace", file_name(kind));
+    namespace::join(namespace, flag(kind)).during(step)
+}
+
+/// Opens a namespace that the specification names by path, and checks that it is one of that kind.
+fn open_given(kind: NamespaceKind, path: &str) -> Result<OwnedFd> {
+    let field = || format!("linux.namespaces {kind:?}");
+    if !path.starts_with('/') {
+        let reason = format!("{path:?} is not absolute");
+        return Err(Error::invalid(field(), reason));
+    }
+    // Whatever else is at that path, opening it must neither block nor take a terminal.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let namespace = rustix::fs::open(path, flags, Mode::empty())
+        .called_on("open", path)
+        .during(format!("join the {} namespace", file_name(kind)))?;
+    match namespace::kind_of(&namespace) {
+        Ok(found) if found == flag(kind) => Ok(namespace),
+        Ok(_) => Err(Error::invalid(
+            field(),
+            format!("{path} is a namespace of another kind"),
+        )),
+        Err(_) => Err(Error::invalid(field(), format!("{path} is no namespace"))),
+    }
+}
+
+/// Whether `namespace` is the caller's own.
+fn is_own(namespace: &OwnedFd, kind: NamespaceKind) -> Result<bool> {
+    let step = format!("compare the {} namespace with the own one", file_name(kind));
+    let path = format!("/proc/self/ns/{}", file_name(kind));
+    let given = rustix::fs::fstat(namespace).called("fstat").during(&step)?;
+    let own = rustix::fs::stat(&path)
+        .called_on("stat", path)
+        .during(step)?;
+    Ok((given.st_dev, given.st_ino) == (own.st_dev, own.st_ino))
 }
 
 fn open(kind: NamespaceKind, path: &Path) -> Result<OwnedFd> {
@@ -181,10 +243,11 @@ pub(crate) fn enter_time_namespace(
         for (clock, offset) in offsets {
             text += &format!("{clock} {} {}\n", offset.secs, offset.nanosecs);
         }
-        let path = "/proc/self/timens_offsets";
-        std::fs::write(path, text)
-            .map_err(|error| ketch_sys::Error::from_io("write", path, &error))
-            .during("set the offsets of the time namespace")?;
+        let step = "set the offsets of the time namespace";
+        let procfs = Procfs::open().during(step)?;
+        procfs
+            .write("self/timens_offsets", text.as_bytes())
+            .during(step)?;
     }
     let path = Path::new("/proc/self/ns/time_for_children");
     let children = open(NamespaceKind::Time, path)?;
@@ -210,9 +273,8 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        use NamespaceKind::{Mount, Pid, User};
+        use NamespaceKind::{Mount, Pid, Time, User};
         let refused = |linux: &Linux| NamespacePlan::new(linux).unwrap_err().to_string();
-        assert!(refused(&linux(&[Pid])).contains("without a new mount namespace"));
         assert!(refused(&linux(&[Mount, Pid, Pid])).contains("Pid is listed twice"));
         assert!(refused(&linux(&[Mount, User])).contains("uidMappings"));
         let mut mapped = linux(&[Mount]);
@@ -223,6 +285,24 @@ mod tests {
             .time_offsets
             .insert("boottime".into(), LinuxTimeOffset::default());
         assert!(refused(&offset).contains("timeOffsets"));
+        let mut clock = linux(&[Time]);
+        let offsets = &mut clock.time_offsets;
+        offsets.insert("realtime".into(), LinuxTimeOffset::default());
+        assert!(refused(&clock).contains("no clock \"realtime\""));
+    }
+
+    #[test]
+    fn a_path_must_be_a_namespace_of_that_kind() {
+        let refused = |path: &str| {
+            let mut wanted = Linux::default();
+            let (kind, path) = (NamespaceKind::Network, Some(path.to_owned()));
+            wanted.namespaces.push(LinuxNamespace { kind, path });
+            NamespacePlan::new(&wanted).unwrap_err().to_string()
+        };
+        assert!(refused("proc/self/ns/net").contains("is not absolute"));
+        assert!(refused("/proc/self/ns/uts").contains("of another kind"));
+        assert!(refused("/dev/null").contains("is no namespace"));
+        assert!(refused("/nowhere").starts_with("join the net namespace: open /nowhere"));
     }
 
     #[test]
@@ -235,7 +315,9 @@ mod tests {
         });
         let plan = NamespacePlan::new(&wanted).unwrap();
         assert_eq!(plan.new, Namespaces::MOUNT | Namespaces::PID);
-        assert!(plan.joined(NamespaceKind::Network).is_some());
-        assert!(plan.has_own(NamespaceKind::Network) && !plan.has_own(NamespaceKind::Ipc));
+        assert!(plan.has_own(NamespaceKind::Pid) && !plan.has_own(NamespaceKind::Ipc));
+        // The caller's own namespace by its path is not one of the container's own.
+        assert!(plan.joined(NamespaceKind::Network).is_none());
+        assert!(!plan.has_own(NamespaceKind::Network));
     }
 }

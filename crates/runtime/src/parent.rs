@@ -13,6 +13,7 @@ use crate::cgroup::Cgroup;
 use crate::channel::{Channel, Message};
 use crate::error::{Called, During, Result};
 use crate::namespaces::{self, with_pid_namespace};
+use crate::notify::NotifyAgent;
 use crate::plan::{self, ContainerPlan, ProcessPlan};
 use crate::process::{Exit, Process};
 use crate::rootfs::Rootfs;
@@ -37,6 +38,31 @@ pub struct CreateOptions<'a> {
     pub preserve_fds: u32,
     /// A filter compiled beforehand; None: `linux.seccomp` is compiled.
     pub seccomp: Option<&'a Program>,
+    /// The container's name, for those who are told of it: seccomp agents.
+    pub id: &'a str,
+    /// Enter the root by chroot(2) instead of pivot_root(2), which the kernel refuses when `/` is an initramfs. The
+    /// old root stays in the mount namespace, below the new one.
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring instead of making a new one.
+    pub no_new_keyring: bool,
+}
+
+impl<'a> CreateOptions<'a> {
+    /// Those that are needed; the others are the usual ones: no cgroup, no further descriptors, no name.
+    pub fn new(spec: &'a Spec, rootfs: Rootfs<'a>, bundle: &'a Path, stdio: Stdio) -> Self {
+        Self {
+            spec,
+            rootfs,
+            bundle,
+            cgroup: None,
+            stdio,
+            preserve_fds: 0,
+            seccomp: None,
+            id: "",
+            no_pivot: false,
+            no_new_keyring: false,
+        }
+    }
 }
 
 /// A container that has been cloned and is prepared by its own first process meanwhile. When it is dropped before its
@@ -56,6 +82,7 @@ pub struct Container {
 /// What is wrong or unsupported in the specification; sources of mounts that cannot be opened; what clone3(2) says,
 /// `EBUSY` if the caller has more than one thread. No process and no mount is left behind.
 pub fn create(options: CreateOptions<'_>) -> Result<Container> {
+    let agent = NotifyAgent::new(options.spec, options.id, options.bundle);
     let (container, process) = plan::plan(options)?;
     let (ours, theirs) = Channel::pair().during("make a channel to the child")?;
     let child = clone(&container, &process, &theirs)?;
@@ -64,6 +91,8 @@ pub fn create(options: CreateOptions<'_>) -> Result<Container> {
         mount_namespace: None,
     };
     drop(theirs);
+    created.process.set_agent(agent, "creating");
+    created.process.set_warnings(process.warnings);
     if container.namespaces.new.contains(Namespaces::USER) {
         let linux = container.linux;
         id_map::write(created.pid(), &linux.uid_mappings, &linux.gid_mappings)?;
@@ -116,6 +145,11 @@ impl Container {
     /// Its pidfd: readable when it has ended.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.process.pidfd()
+    }
+
+    /// What was asked for and is not to be had, one line each: capabilities. The specification wants it logged.
+    pub fn warnings(&self) -> &[String] {
+        self.process.warnings()
     }
 
     /// Its network namespace; valid right after [`create`] if it is a new one.

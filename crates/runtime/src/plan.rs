@@ -16,7 +16,7 @@ use crate::parent::CreateOptions;
 use crate::program::{self, ProgramPlan};
 use crate::seccomp::{self, Program};
 use crate::stdio::Stdio;
-use crate::{kernel_files, options, rootfs};
+use crate::{check, kernel_files, notify, options, rootfs};
 
 /// What a process becomes, whether a container's first or one that joins it.
 #[derive(Debug)]
@@ -29,6 +29,10 @@ pub(crate) struct ProcessPlan<'a> {
     pub stdio: Stdio,
     pub preserve_fds: u32,
     pub entry: Entry,
+    /// Whether it gets a session keyring of its own.
+    pub new_keyring: bool,
+    /// What was asked for and is not to be had.
+    pub warnings: Vec<String>,
 }
 
 /// A filter, the caller's or our own.
@@ -80,17 +84,27 @@ impl<'a> ProcessPlan<'a> {
                 ));
             }
         }
+        check::process(process)?;
         kernel_files::check_labels(process)?;
+        let (capabilities, warnings) = capabilities::plan(process.capabilities.as_ref())?;
         Ok(Self {
             process,
             program: program::plan(process)?,
-            capabilities: capabilities::plan(process.capabilities.as_ref())?,
+            capabilities,
+            new_keyring: true,
+            warnings,
             limits: limits::plan(process, None)?,
             seccomp: None,
             stdio,
             preserve_fds,
             entry: cgroup.map(Cgroup::entry).transpose()?.unwrap_or_default(),
         })
+    }
+
+    /// Whether its filter has calls that an agent answers.
+    pub fn notifies(&self) -> bool {
+        let filter = self.seccomp.as_ref();
+        filter.is_some_and(|filter| filter.program().notifies())
     }
 
     /// Descriptors that the child needs.
@@ -118,8 +132,9 @@ pub(crate) fn plan<'a>(options: CreateOptions<'a>) -> Result<(ContainerPlan<'a>,
         .linux
         .as_ref()
         .ok_or_else(|| Error::invalid("linux", "it is missing"))?;
-    refuse_unsupported(spec, linux)?;
+    refuse_unsupported(spec)?;
     let namespaces = NamespacePlan::new(linux)?;
+    check::specification(spec, linux, &namespaces)?;
     for name in linux.sysctl.keys() {
         kernel_files::check_sysctl(name, &namespaces)?;
     }
@@ -156,27 +171,17 @@ pub(crate) fn plan<'a>(options: CreateOptions<'a>) -> Result<(ContainerPlan<'a>,
         (None, Some(filter)) => Some(Filter::Compiled(seccomp::compile(filter)?)),
         (None, None) => None,
     };
-    refuse_notifications(process.seccomp.as_ref())?;
+    process.new_keyring = !options.no_new_keyring;
+    let listens = linux.seccomp.as_ref().map(|filter| &filter.listener_path);
+    if process.notifies() && listens.is_none_or(String::is_empty) {
+        return Err(notify::without_agent());
+    }
     Ok((container, process))
 }
 
-/// Nobody would take the listener, and calls would wait for ever.
-fn refuse_notifications(filter: Option<&Filter<'_>>) -> Result<()> {
-    if filter.is_some_and(|filter| filter.program().notifies()) {
-        return Err(Error::unsupported("SCMP_ACT_NOTIFY", ""));
-    }
-    Ok(())
-}
-
-fn refuse_unsupported(spec: &Spec, linux: &Linux) -> Result<()> {
+fn refuse_unsupported(spec: &Spec) -> Result<()> {
     if spec.hooks.as_ref().is_some_and(|hooks| !hooks.is_empty()) {
         return Err(Error::unsupported("hooks", ""));
-    }
-    if linux.intel_rdt.is_some() {
-        return Err(Error::unsupported("linux.intelRdt", ""));
-    }
-    if !linux.mount_label.is_empty() {
-        return Err(Error::unsupported("linux.mountLabel", ""));
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 use crate::channel::{Channel, Message};
 use crate::error::{During, Error, Result};
+use crate::notify::{self, NotifyAgent};
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +46,16 @@ pub struct Process {
     console: Option<OwnedFd>,
     prepared: bool,
     status: Option<i32>,
+    /// Who takes the listener of the filter, and the container's status that it is told.
+    agent: Option<(NotifyAgent, &'static str)>,
+    warnings: Vec<String>,
 }
 
 impl Process {
     pub(crate) fn new(child: Child, channel: Channel) -> Self {
         Self {
+            agent: None,
+            warnings: Vec::new(),
             child,
             channel,
             console: None,
@@ -71,6 +77,19 @@ impl Process {
     /// The master of its terminal, once.
     pub fn take_console(&mut self) -> Option<OwnedFd> {
         self.console.take()
+    }
+
+    pub(crate) fn set_agent(&mut self, agent: Option<NotifyAgent>, status: &'static str) {
+        self.agent = agent.map(|agent| (agent, status));
+    }
+
+    pub(crate) fn set_warnings(&mut self, warnings: Vec<String>) {
+        self.warnings = warnings;
+    }
+
+    /// What was asked for and is not to be had, one line each: capabilities.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -108,9 +127,24 @@ impl Process {
                 let _ = self.wait();
                 return Err(Error::Child(report));
             }
-            Message::Executing | Message::Go | Message::Mapped => {}
+            Message::Listener(listener) => self.tell_agent(listener)?,
+            Message::Executing | Message::Go | Message::Mapped | Message::Told => {}
         }
         Ok(())
+    }
+
+    /// Without the agent the program must not run.
+    fn tell_agent(&mut self, listener: OwnedFd) -> Result<()> {
+        let told = match &self.agent {
+            Some((agent, status)) => agent.tell(self.child.pid, status, listener),
+            None => Err(notify::without_agent()),
+        };
+        if told.is_err() {
+            let _ = self.kill(Signal::KILL.as_raw());
+            let _ = self.wait();
+            return told;
+        }
+        self.send(&Message::Told)
     }
 
     fn lost(&mut self) -> Error {

@@ -68,6 +68,22 @@ impl BitOrAssign for Namespaces {
     }
 }
 
+/// What kind of namespace `fd` is open on (ioctl_ns(2), `NS_GET_NSTYPE`).
+///
+/// # Errors
+/// `ENOTTY` if it is no namespace.
+pub fn kind_of(fd: impl AsFd) -> Result<Namespaces> {
+    const NS_GET_NSTYPE: libc::c_long = 0xb703;
+    // SAFETY: no memory is passed.
+    let result =
+        unsafe { libc::syscall(libc::SYS_ioctl, fd.as_fd().as_raw_fd(), NS_GET_NSTYPE, 0) };
+    if result < 0 {
+        Err(Error::new("ioctl NS_GET_NSTYPE", last_errno()))
+    } else {
+        Ok(Namespaces(result as u64))
+    }
+}
+
 /// setns(2): joins namespaces. `fd` is a namespace (then `kinds` is its kind, or empty for any) or a pidfd (then
 /// `kinds` are those of that process to join, all or none of them). A pid namespace is for children yet to be made.
 ///

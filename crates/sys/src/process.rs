@@ -161,7 +161,7 @@ pub struct Scheduling {
     pub period: u64,
 }
 
-/// `struct sched_attr`, first version.
+/// `struct sched_attr`, second version: the flags of utilisation clamping are refused with the first.
 #[repr(C)]
 struct SchedAttr {
     size: u32,
@@ -172,6 +172,8 @@ struct SchedAttr {
     runtime: u64,
     deadline: u64,
     period: u64,
+    util_min: u32,
+    util_max: u32,
 }
 
 /// sched_setattr(2) of the calling thread.
@@ -198,6 +200,8 @@ pub fn set_scheduling(scheduling: &Scheduling) -> Result<()> {
         runtime,
         deadline,
         period,
+        util_min: 0,
+        util_max: 0,
     };
     // SAFETY: the structure says its own size and outlives the call.
     let result =

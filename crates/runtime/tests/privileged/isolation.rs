@@ -53,11 +53,20 @@ fn capabilities() {
     let mut spec = world.spec(script);
     spec.process_mut().capabilities = None;
     assert_eq!(world.run(&spec).ok().matches("0000000000000000").count(), 5);
-    spec.process_mut()
-        .capabilities
-        .get_or_insert_default()
-        .bounding = list(&["CAP_NONSENSE"]);
-    assert!(world.refusal(&spec).to_string().contains("CAP_NONSENSE"));
+    // Those that cannot be given are warned of and left out.
+    let bounding = list(&["CAP_NONSENSE", "CAP_CHOWN"]);
+    let capabilities = &mut spec.process_mut().capabilities;
+    capabilities.get_or_insert_default().bounding = bounding;
+    let root = world.root();
+    let (stdio, output) = pipes();
+    let mut container = ketch_runtime::create(world.options(&spec, &root, None, stdio)).unwrap();
+    assert_eq!(
+        container.warnings(),
+        ["capability \"CAP_NONSENSE\" is not given: it is unknown"]
+    );
+    container.start().unwrap();
+    assert!(output.read().0.contains("CapBnd:\t0000000000000001 "));
+    container.wait().unwrap();
 }
 
 fn ambient_capabilities() {

@@ -45,13 +45,14 @@ fn round(world: &World, spec: &Spec, resources: &LinuxResources, filter: &Progra
     let grouped = Instant::now();
     let root = overlay(world, &upper);
     let mut container = ketch_runtime::create(CreateOptions {
-        spec,
-        rootfs: Rootfs::Detached(root.as_fd()),
-        bundle: Path::new("/"),
         cgroup: Some(&cgroup),
-        stdio: Stdio::Inherit,
-        preserve_fds: 0,
         seccomp: Some(filter),
+        ..CreateOptions::new(
+            spec,
+            Rootfs::Detached(root.as_fd()),
+            Path::new("/"),
+            Stdio::Inherit,
+        )
     })
     .unwrap();
     drop(root);

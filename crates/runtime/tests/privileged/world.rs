@@ -102,13 +102,9 @@ impl World {
         stdio: Stdio,
     ) -> CreateOptions<'a> {
         CreateOptions {
-            spec,
-            rootfs: Rootfs::Path(root),
-            bundle: Path::new("/"),
             cgroup,
-            stdio,
-            preserve_fds: 0,
-            seccomp: None,
+            id: "box",
+            ..CreateOptions::new(spec, Rootfs::Path(root), Path::new("/"), stdio)
         }
     }
 
