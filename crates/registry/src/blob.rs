@@ -9,13 +9,18 @@ use ureq::http::{Method, header};
 
 use crate::client::Client;
 use crate::error::{Error, Problem, Result};
-use crate::retry::delay;
+use crate::retry::pause;
+use crate::route::Endpoint;
 use crate::send::{Answer, Call, Payload, Target, Wanted};
 use crate::token::Scope;
+use crate::url::{Url, is_loopback};
 
 /// Progress that makes up for one broken connection, in bytes: a connection that keeps breaking is
 /// followed as long as it brings the download forward, and not longer.
 const WORTH_A_BREAK: u64 = 1 << 20;
+
+/// URLs of one descriptor that are tried.
+const URLS_MAX: usize = 8;
 
 impl Client {
     /// Opens a blob at `offset` (in bytes).
@@ -35,6 +40,7 @@ impl Client {
         let mut stream = BlobStream {
             client: self.clone(),
             reference: reference.clone(),
+            elsewhere: elsewhere(blob),
             blob: blob.clone(),
             position: offset.min(blob.size),
             connection: None,
@@ -52,53 +58,78 @@ impl Client {
 
     /// Whether the reference's repository has a blob.
     pub fn blob_exists(&self, reference: &Reference, digest: &Digest) -> Result<bool> {
-        let answer = self.blob_answer(Method::HEAD, reference, digest, 0)?;
+        let place = self.origin(reference)?;
+        let answer = self.blob_answer(Method::HEAD, &place, digest, 0)?;
         match answer.status {
             200 => Ok(true),
             404 => Ok(false),
-            _ => Err(self.blob_refusal(reference, digest, &answer)),
+            _ => Err(self.blob_refusal(&place, digest, &answer)),
         }
     }
 
     fn blob_answer(
         &self,
         method: Method,
-        reference: &Reference,
+        place: &Endpoint,
         digest: &Digest,
         offset: u64,
     ) -> Result<Answer> {
-        let registry = self.registry(reference)?;
-        let range = (header::RANGE, format!("bytes={offset}-"));
-        let mut call = Call {
-            method,
-            target: Target::Path(format!("/v2/{}/blobs/{digest}", reference.repository)),
-            scope: Scope::pull(&reference.repository),
-            headers: if offset > 0 { vec![range] } else { vec![] },
-            payload: Payload::None,
-            wanted: Wanted::Stream,
-        };
-        self.call(&registry, &mut call)
+        let path = format!("/v2/{}/blobs/{digest}", place.repository);
+        let mut call = blob_call(method, Target::Path(path), &place.repository, offset);
+        self.read_at(place, &mut call)
     }
 
-    fn blob_refusal(&self, reference: &Reference, digest: &Digest, answer: &Answer) -> Error {
+    fn blob_refusal(&self, place: &Endpoint, digest: &Digest, answer: &Answer) -> Error {
         if answer.status == 404 {
             return Error::BlobNotFound {
                 registry: answer.registry.clone(),
-                repository: reference.repository.clone(),
+                repository: place.repository.clone(),
                 digest: digest.clone(),
                 reason: answer.words(),
             };
         }
-        let registry = self.registry(reference);
-        let known = registry.and_then(|registry| Ok(self.credentials(&registry)?.is_some()));
-        answer.refusal(&Scope::pull(&reference.repository), known.unwrap_or(false))
+        let known = self
+            .credentials(&place.registry)
+            .is_ok_and(|known| known.is_some());
+        answer.refusal(&Scope::pull(&place.repository), known)
     }
+}
+
+fn blob_call<'a, 'r>(
+    method: Method,
+    target: Target,
+    repository: &str,
+    offset: u64,
+) -> Call<'a, 'r> {
+    let range = (header::RANGE, format!("bytes={offset}-"));
+    Call {
+        method,
+        target,
+        scope: Scope::pull(repository),
+        headers: if offset > 0 { vec![range] } else { vec![] },
+        payload: Payload::None,
+        wanted: Wanted::Stream,
+    }
+}
+
+/// Where a blob that the registry need not have may be had, by its descriptor (image specification, "Descriptors").
+/// Plain HTTP only from this machine: the digest would tell a change, but not that somebody reads along.
+fn elsewhere(blob: &Descriptor) -> Vec<Url> {
+    let urls = blob.other.get("urls").and_then(|urls| urls.as_array());
+    urls.into_iter()
+        .flatten()
+        .filter_map(|url| Url::parse(url.as_str()?))
+        .filter(|url| url.secure || is_loopback(&url.authority))
+        .take(URLS_MAX)
+        .collect()
 }
 
 struct BlobStream {
     client: Client,
     reference: Reference,
     blob: Descriptor,
+    /// URLs of the descriptor, asked first.
+    elsewhere: Vec<Url>,
     /// Bytes that the caller has, or skipped.
     position: u64,
     connection: Option<Box<dyn Read + Send>>,
@@ -111,16 +142,38 @@ struct BlobStream {
 }
 
 impl BlobStream {
-    /// A connection that delivers from `position` on.
+    /// A connection that delivers from `position` on: from where the descriptor says, from a mirror, from the origin.
     fn connect(&self) -> Result<Box<dyn Read + Send>> {
-        let digest = &self.blob.digest;
-        let mut answer =
-            self.client
-                .blob_answer(Method::GET, &self.reference, digest, self.position)?;
+        for url in &self.elsewhere {
+            let place = self.client.origin(&self.reference)?;
+            let repository = &place.repository;
+            let mut call = blob_call(
+                Method::GET,
+                Target::Url(url.clone()),
+                repository,
+                self.position,
+            );
+            let answer = self.client.call_once(&place.registry, &mut call);
+            // What is not to be had there, the registry may have.
+            if let Ok(reader) = answer.and_then(|answer| self.reader(&place, answer)) {
+                return Ok(reader);
+            }
+        }
+        self.client.at_sources(&self.reference, |place| {
+            let digest = &self.blob.digest;
+            let answer = self
+                .client
+                .blob_answer(Method::GET, place, digest, self.position)?;
+            self.reader(place, answer)
+        })
+    }
+
+    /// The body of an answer from `position` on.
+    fn reader(&self, place: &Endpoint, mut answer: Answer) -> Result<Box<dyn Read + Send>> {
         let first = match answer.status {
             200 => 0,
             206 => range_start(&answer)?,
-            _ => return Err(self.client.blob_refusal(&self.reference, digest, &answer)),
+            _ => return Err(self.client.blob_refusal(place, &self.blob.digest, &answer)),
         };
         if first > self.position || (answer.status == 206 && first != self.position) {
             return Err(answer.wrong(Problem::Range {
@@ -161,7 +214,7 @@ impl BlobStream {
         if self.breaks >= policy.attempts {
             return Err(self.cut(reason));
         }
-        std::thread::sleep(delay(policy, self.breaks, None));
+        pause(policy, self.breaks, None);
         Ok(())
     }
 

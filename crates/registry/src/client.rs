@@ -1,20 +1,22 @@
 //! The client and what it learned about each registry.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use ketch_spec::Reference;
+use ketch_spec::reference::DEFAULT_HOST;
 
 use crate::challenge::Challenge;
 use crate::credentials::{self, Credentials};
 use crate::error::{Error, Result};
+use crate::network::is_listed;
 use crate::options::ClientOptions;
 use crate::token::Token;
 use crate::transport::{Kind, Transport};
 use crate::url::{Url, is_loopback};
 
 /// Where Docker Hub's registry is.
-const HUB_ENDPOINT: &str = "registry-1.docker.io";
+pub(crate) const HUB_ENDPOINT: &str = "registry-1.docker.io";
 
 /// A client of any number of registries. Clones share connections and tokens.
 #[derive(Clone)]
@@ -38,6 +40,8 @@ pub(crate) struct Registry {
     pub relaxed: bool,
     known: Mutex<Known>,
     credentials: OnceLock<Option<Credentials>>,
+    /// A mirror that could not be reached is not asked again.
+    down: AtomicBool,
 }
 
 #[derive(Default)]
@@ -46,13 +50,15 @@ struct Known {
     secure: Option<bool>,
     challenge: Option<Challenge>,
     tokens: HashMap<String, Token>,
+    /// A token that stands for the password, where the token service gave one.
+    identity: Option<String>,
 }
 
 impl Client {
     /// A client with these settings; connects to nothing and reads no file yet.
     ///
     /// # Errors
-    /// [`Error::Proxy`] for an unusable proxy.
+    /// [`Error::Proxy`] and [`Error::Certificates`] for what cannot be used.
     pub fn new(options: ClientOptions) -> Result<Self> {
         let transport = Transport::new(&options)?;
         let registries = Mutex::default();
@@ -65,46 +71,46 @@ impl Client {
         })
     }
 
-    pub(crate) fn registry(&self, reference: &Reference) -> Result<Arc<Registry>> {
-        let host = &reference.host;
+    /// The registry that references name so.
+    pub(crate) fn registry(&self, host: &str) -> Result<Arc<Registry>> {
         let mut registries = lock(&self.shared.registries);
         if let Some(registry) = registries.get(host) {
             return Ok(registry.clone());
         }
-        let authority = if host == "docker.io" {
+        let authority = if host == DEFAULT_HOST {
             HUB_ENDPOINT
         } else {
-            host.as_str()
+            host
         };
         if Url::parse(&format!("https://{authority}/")).is_none() {
-            return Err(Error::Host { host: host.clone() });
+            return Err(Error::Host { host: host.into() });
         }
         let registry = Arc::new(Registry {
-            host: host.clone(),
+            host: host.into(),
             authority: authority.into(),
             relaxed: self.is_relaxed(authority),
             known: Mutex::default(),
             credentials: OnceLock::new(),
+            down: AtomicBool::new(false),
         });
-        registries.insert(host.clone(), registry.clone());
+        registries.insert(host.into(), registry.clone());
         Ok(registry)
     }
 
+    /// Whether plain HTTP and certificates that nobody vouches for will do. Who names an authority for a loopback host
+    /// wants it to be checked.
     fn is_relaxed(&self, authority: &str) -> bool {
-        is_loopback(authority)
-            || self
-                .shared
-                .options
-                .insecure
-                .iter()
-                .any(|host| host == authority)
+        let near = is_loopback(authority) && self.shared.transport.trust(authority).is_none();
+        near || is_listed(&self.shared.options.insecure, authority)
     }
 
     /// How a URL is to be reached.
     pub(crate) fn kind(&self, url: &Url) -> Kind {
+        let transport = &self.shared.transport;
         Kind {
             verify: !self.is_relaxed(&url.authority),
-            proxied: !is_loopback(&url.authority),
+            via: transport.ways.choose(url),
+            trust: transport.trust(&url.authority),
         }
     }
 
@@ -130,6 +136,28 @@ impl Client {
 }
 
 impl Registry {
+    /// Uses these credentials and looks for no others; without effect once some were looked for.
+    pub fn set_credentials(&self, credentials: Option<Credentials>) {
+        let _ = self.credentials.set(credentials);
+    }
+
+    pub fn is_down(&self) -> bool {
+        self.down.load(Ordering::Relaxed)
+    }
+
+    pub fn set_down(&self) {
+        self.down.store(true, Ordering::Relaxed);
+    }
+
+    /// What the token service gave to be kept instead of the password.
+    pub fn identity(&self) -> Option<String> {
+        lock(&self.known).identity.clone()
+    }
+
+    pub fn keep_identity(&self, token: String) {
+        lock(&self.known).identity = Some(token);
+    }
+
     /// Whether it speaks https; None while that is open.
     pub fn secure(&self) -> Option<bool> {
         if self.relaxed {

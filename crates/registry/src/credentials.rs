@@ -1,21 +1,22 @@
 //! Credentials from Docker's `config.json`: `auths`, `credHelpers`, `credsStore`.
 
+mod edit;
+mod helper;
+
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde::Deserialize;
 
+pub use edit::{CredentialFile, Kept, Login};
+
 /// The key under which Docker keeps the credentials of docker.io.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
 /// Largest `config.json`, and largest answer of a helper, in bytes.
 const FILE_MAX: u64 = 4 << 20;
-/// A helper may ask a human to unlock a keyring.
-const HELPER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Who we are to a registry.
 #[derive(Clone, PartialEq, Eq)]
@@ -52,6 +53,24 @@ pub enum CredentialsError {
         /// Why.
         source: serde_json::Error,
     },
+    /// The file is JSON, but of another shape.
+    #[error("{path} is not valid: {what} is not an object")]
+    Shape {
+        /// `config.json`.
+        path: PathBuf,
+        /// `it`, or the name of a field.
+        what: &'static str,
+    },
+    /// The file could not be replaced.
+    #[error("{call} {path}: {source}")]
+    Write {
+        /// What was tried.
+        call: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// An `auth` field that is not base64 of `user:password`.
     #[error("the auth entry of {key} in {path} is not base64 of user:password")]
     Auth {
@@ -83,7 +102,7 @@ pub enum CredentialsError {
         message: String,
     },
     /// The helper did not answer.
-    #[error("{program} did not answer within {} s", HELPER_TIMEOUT.as_secs())]
+    #[error("{program} did not answer within {} s", helper::TIMEOUT.as_secs())]
     HelperTimeout {
         /// The program.
         program: String,
@@ -108,30 +127,22 @@ struct AuthEntry {
     registrytoken: String,
 }
 
-#[derive(Deserialize)]
-struct HelperAnswer {
-    #[serde(rename = "Username", default)]
-    username: String,
-    #[serde(rename = "Secret", default)]
-    secret: String,
-}
-
 /// Looks for the credentials of `host`; None where the user has none.
 pub(crate) fn find(path: &Path, host: &str) -> Result<Option<Credentials>, CredentialsError> {
     let Some(config) = read_config(path)? else {
         return Ok(None);
     };
-    let key = if host == "docker.io" { HUB_KEY } else { host };
+    let key = key_of(host);
     // A helper of the host stands before the store for all, which stands before the file.
     if let Some(helper) = config
         .cred_helpers
         .get(host)
         .or_else(|| config.cred_helpers.get(key))
     {
-        return ask_helper(helper, key);
+        return helper::get(helper, key);
     }
     if !config.creds_store.is_empty()
-        && let Some(found) = ask_helper(&config.creds_store, key)?
+        && let Some(found) = helper::get(&config.creds_store, key)?
     {
         return Ok(Some(found));
     }
@@ -146,6 +157,11 @@ pub(crate) fn find(path: &Path, host: &str) -> Result<Option<Credentials>, Crede
         Some((key, entry)) => entry.clone().credentials(path, key),
         None => Ok(None),
     }
+}
+
+/// The key that Docker keeps a host under.
+fn key_of(host: &str) -> &str {
+    if host == "docker.io" { HUB_KEY } else { host }
 }
 
 fn read_config(path: &Path) -> Result<Option<ConfigFile>, CredentialsError> {
@@ -213,75 +229,6 @@ impl AuthEntry {
             user: self.username,
             password: self.password,
         }))
-    }
-}
-
-/// Speaks docker-credential-helpers' protocol: `get`, the key on standard input, JSON on standard output.
-fn ask_helper(name: &str, key: &str) -> Result<Option<Credentials>, CredentialsError> {
-    let valid = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    if name.is_empty() || !name.bytes().all(valid) {
-        return Err(CredentialsError::HelperName { name: name.into() });
-    }
-    let program = format!("docker-credential-{name}");
-    let (success, output) = run_helper(&program, key)?;
-    let message = String::from_utf8_lossy(&output).trim().to_owned();
-    if !success {
-        if message.contains("credentials not found") {
-            return Ok(None);
-        }
-        let message = crate::retry::clean_text(&message);
-        return Err(CredentialsError::HelperFailed { program, message });
-    }
-    let answer: HelperAnswer =
-        serde_json::from_slice(&output).map_err(|error| CredentialsError::HelperFailed {
-            program,
-            message: format!("its answer is not JSON: {error}"),
-        })?;
-    Ok(match answer.username.as_str() {
-        "" => None,
-        "<token>" => Some(Credentials::Identity(answer.secret)),
-        _ => Some(Credentials::Password {
-            user: answer.username,
-            password: answer.secret,
-        }),
-    })
-}
-
-fn run_helper(program: &str, key: &str) -> Result<(bool, Vec<u8>), CredentialsError> {
-    let failed = |source| CredentialsError::Helper {
-        program: program.into(),
-        source,
-    };
-    let mut child = Command::new(program)
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(failed)?;
-    if let Some(mut input) = child.stdin.take() {
-        // A helper that does not read its input will say why itself.
-        let _ = input.write_all(key.as_bytes());
-    }
-    let output = child.stdout.take();
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let read = output.map_or(Ok(0), |output| {
-            output.take(FILE_MAX).read_to_end(&mut bytes)
-        });
-        let _ = sender.send(read.map(|_| bytes));
-    });
-    let answer = receiver.recv_timeout(HELPER_TIMEOUT);
-    if answer.is_err() {
-        let _ = child.kill();
-    }
-    let status = child.wait().map_err(failed)?;
-    match answer {
-        Ok(bytes) => Ok((status.success(), bytes.map_err(failed)?)),
-        Err(_) => Err(CredentialsError::HelperTimeout {
-            program: program.into(),
-        }),
     }
 }
 

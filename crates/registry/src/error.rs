@@ -170,6 +170,34 @@ pub enum Error {
         /// Why.
         source: CredentialsError,
     },
+    /// A log-in that was not accepted.
+    #[error("login attempt to {url} failed: {reason}")]
+    Login {
+        /// Host of the references.
+        registry: String,
+        /// Where it was tried.
+        url: String,
+        /// The server's words, such as `unauthorized: incorrect username or password`.
+        reason: String,
+    },
+    /// The registry has nothing to search with.
+    #[error("registry {registry} cannot be searched: it has no /v1/search ({reason})")]
+    NoSearch {
+        /// Host of the references.
+        registry: String,
+        /// What came instead.
+        reason: String,
+    },
+    /// Certificates for a host that cannot be read.
+    #[error("the {what} for registry host {host} in {origin} cannot be read: PEM is expected")]
+    Certificates {
+        /// The host.
+        host: String,
+        /// Where they come from.
+        origin: String,
+        /// Which of them.
+        what: &'static str,
+    },
     /// The proxy's address is not one.
     #[error("invalid proxy {url:?}: expected http://[user:password@]host[:port]")]
     Proxy {
@@ -222,6 +250,12 @@ pub enum Problem {
         /// The limit in bytes.
         limit: u64,
     },
+    /// A listing beyond its limit.
+    #[error("the listing has more than {limit} entries or pages")]
+    TooMany {
+        /// The limit.
+        limit: u64,
+    },
     /// A document that is not the JSON it should be.
     #[error("the document cannot be read: {0}")]
     Document(String),
@@ -252,8 +286,13 @@ impl Error {
             | Self::Size { registry, .. }
             | Self::Cut { registry, .. }
             | Self::MediaType { registry, .. }
+            | Self::Login { registry, .. }
+            | Self::NoSearch { registry, .. }
             | Self::Credentials { registry, .. } => Some(registry),
-            Self::Source { .. } | Self::Proxy { .. } | Self::Host { .. } => None,
+            Self::Source { .. }
+            | Self::Proxy { .. }
+            | Self::Certificates { .. }
+            | Self::Host { .. } => None,
         }
     }
 
@@ -264,7 +303,7 @@ impl Error {
                 format!("check the network, the name {registry} and the proxy settings")
             }
             Self::Tls { registry, .. } => format!(
-                "check the clock and that this machine trusts the certificate of {registry} (package ca-certificates)"
+                "check the clock and that this machine trusts the certificate of {registry} (package ca-certificates); a private authority belongs into /etc/docker/certs.d/{registry}/ca.crt or registries.toml"
             ),
             Self::Unauthorised {
                 registry,
@@ -272,19 +311,25 @@ impl Error {
                 ..
             } => {
                 format!(
-                    "the credentials for {registry} in Docker's config.json are not accepted: log in again"
+                    "the credentials for {registry} in Docker's config.json are not accepted: `ketch login {registry}` again"
                 )
             }
             Self::Unauthorised { registry, .. } => {
                 format!(
-                    "if the repository is private, put credentials for {registry} into Docker's config.json (docker login writes them)"
+                    "if the repository is private: `ketch login {registry}`"
                 )
             }
             Self::Denied { .. } => "check that the account may access this repository".into(),
+            Self::RateLimited { registry, .. } if registry == "docker.io" => {
+                "Docker Hub counts pulls by account, and by address where there is none: `ketch login` for a higher limit, wait (the count is per hours), or name a mirror of docker.io in registries.toml".into()
+            }
             Self::RateLimited { registry, .. } => {
-                format!("wait, or log in to {registry}: accounts have higher limits")
+                format!("wait, or `ketch login {registry}`: accounts have higher limits")
             }
             Self::ManifestNotFound { .. } => "check the name and the tag".into(),
+            Self::Login { .. } => {
+                "check user name and password; many registries want an access token in the password's place".into()
+            }
             Self::MediaType { .. } => "push the image again with a current tool".into(),
             Self::Digest { .. } | Self::Size { .. } => {
                 "a proxy or the registry has damaged data: try again, or use another network".into()

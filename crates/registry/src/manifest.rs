@@ -7,6 +7,7 @@ use ureq::http::{HeaderName, Method, header};
 
 use crate::client::Client;
 use crate::error::{Error, Problem, Result};
+use crate::route::Endpoint;
 use crate::send::{Answer, Call, Payload, Target, Wanted};
 use crate::token::Scope;
 
@@ -20,6 +21,12 @@ const ACCEPTED: [&str; 4] = [
     media_type::MANIFEST,
     media_type::DOCKER_LIST,
     media_type::DOCKER_MANIFEST,
+];
+
+/// What images were before 2017: without digests of their configs.
+const SCHEMA_1: [&str; 2] = [
+    "application/vnd.docker.distribution.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v1+prettyjws",
 ];
 
 /// A manifest or an index as the registry has it.
@@ -84,36 +91,56 @@ impl Client {
             .tag
             .as_deref()
             .unwrap_or(ketch_spec::reference::DEFAULT_TAG);
-        let answer = self.ask(Method::HEAD, reference, tag)?;
+        let answer = self.at_sources(reference, |place| {
+            self.ask(&Method::HEAD, reference, tag, place)
+        })?;
         Ok(answer
             .header(&CONTENT_DIGEST)
             .and_then(|text| text.parse().ok()))
     }
 
-    fn ask(&self, method: Method, reference: &Reference, name: &str) -> Result<Answer> {
-        let registry = self.registry(reference)?;
+    fn ask(
+        &self,
+        method: &Method,
+        reference: &Reference,
+        name: &str,
+        place: &Endpoint,
+    ) -> Result<Answer> {
         let mut call = Call {
-            method,
-            target: Target::Path(format!("/v2/{}/manifests/{name}", reference.repository)),
-            scope: Scope::pull(&reference.repository),
+            method: method.clone(),
+            target: Target::Path(format!("/v2/{}/manifests/{name}", place.repository)),
+            scope: Scope::pull(&place.repository),
             headers: vec![(header::ACCEPT, ACCEPTED.join(", "))],
             payload: Payload::None,
             wanted: Wanted::Document(MANIFEST_MAX),
         };
-        let answer = self.call(&registry, &mut call)?;
+        let answer = self.read_at(place, &mut call)?;
         match answer.status {
             200 => Ok(answer),
             404 => Err(Error::ManifestNotFound {
-                registry: registry.host.clone(),
+                registry: place.registry.host.clone(),
                 reference: reference.familiar(),
                 reason: answer.words(),
             }),
-            _ => Err(answer.refusal(&call.scope, self.credentials(&registry)?.is_some())),
+            _ => Err(answer.refusal(&call.scope, self.credentials(&place.registry)?.is_some())),
         }
     }
 
     fn fetch(&self, reference: &Reference, name: &str, wanted: Option<&Digest>) -> Result<Fetched> {
-        let answer = self.ask(Method::GET, reference, name)?;
+        self.at_sources(reference, |place| {
+            self.fetch_at(reference, name, wanted, place)
+        })
+    }
+
+    /// Fetches from one place, which may be a mirror.
+    pub(crate) fn fetch_at(
+        &self,
+        reference: &Reference,
+        name: &str,
+        wanted: Option<&Digest>,
+        place: &Endpoint,
+    ) -> Result<Fetched> {
+        let answer = self.ask(&Method::GET, reference, name, place)?;
         let digest = Digest::of(&answer.document);
         // The header is the registry's promise; another algorithm in it is not checked.
         let promised = answer
@@ -137,7 +164,9 @@ impl Client {
         })
     }
 
-    /// Stores a manifest under the reference's tag, or under its digest where it has no tag.
+    /// Stores a manifest under the reference's tag, or under its digest where it has no tag. Where it refers to another
+    /// manifest (`subject`) and the registry does not list such itself, the list that stands for it is brought up to
+    /// date (distribution specification, "Pushing Manifests with Subject").
     ///
     /// # Errors
     /// [`Error::Digest`] where the registry understood other bytes, and those of every call.
@@ -147,33 +176,46 @@ impl Client {
         media_type: &str,
         bytes: &[u8],
     ) -> Result<Digest> {
-        let registry = self.registry(reference)?;
+        let place = self.origin(reference)?;
         let digest = Digest::of(bytes);
         let name = reference.tag.as_deref().unwrap_or(digest.as_str());
-        let mut call = Call {
-            method: Method::PUT,
-            target: Target::Path(format!("/v2/{}/manifests/{name}", reference.repository)),
-            scope: Scope::push(&reference.repository),
-            headers: vec![(header::CONTENT_TYPE, media_type.into())],
-            payload: Payload::Bytes(bytes),
-            wanted: Wanted::Document(MANIFEST_MAX),
-        };
-        let answer = self.call(&registry, &mut call)?;
-        if !matches!(answer.status, 200..=202) {
-            return Err(answer.refusal(&call.scope, self.credentials(&registry)?.is_some()));
-        }
-        match answer
+        let answer = self.put_at(&place, name, media_type, bytes)?;
+        if let Some(stored) = answer
             .header(&CONTENT_DIGEST)
             .and_then(|text| text.parse::<Digest>().ok())
+            && stored != digest
         {
-            Some(stored) if stored != digest => Err(Error::Digest {
+            return Err(Error::Digest {
                 registry: answer.registry,
                 what: format!("the pushed manifest of {}", reference.familiar()),
                 expected: digest,
                 actual: stored,
-            }),
-            _ => Ok(digest),
+            });
         }
+        self.after_put(reference, &place, &answer, media_type, bytes)?;
+        Ok(digest)
+    }
+
+    pub(crate) fn put_at(
+        &self,
+        place: &Endpoint,
+        name: &str,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> Result<Answer> {
+        let mut call = Call {
+            method: Method::PUT,
+            target: Target::Path(format!("/v2/{}/manifests/{name}", place.repository)),
+            scope: Scope::push(&place.repository),
+            headers: vec![(header::CONTENT_TYPE, media_type.into())],
+            payload: Payload::Bytes(bytes),
+            wanted: Wanted::Document(MANIFEST_MAX),
+        };
+        let answer = self.call(&place.registry, &mut call)?;
+        if matches!(answer.status, 200..=202) {
+            return Ok(answer);
+        }
+        Err(answer.refusal(&call.scope, self.credentials(&place.registry)?.is_some()))
     }
 }
 
@@ -194,6 +236,9 @@ fn media_type_of(reference: &Reference, answer: &Answer) -> Result<String> {
         reference: reference.familiar(),
         media_type,
     };
+    if kind.schema_version == 1 || SCHEMA_1.contains(&header.as_str()) {
+        return Err(unsupported("a Docker manifest of schema version 1".into()));
+    }
     if kind.schema_version != 2 {
         let name = format!("a manifest of schema version {}", kind.schema_version);
         return Err(unsupported(name));

@@ -10,11 +10,16 @@ pub struct ClientOptions {
     pub credentials: Option<PathBuf>,
     /// The `User-Agent` header.
     pub user_agent: String,
-    /// Hosts (with port, as in references) that may be spoken to without a verified certificate, or in plain
-    /// HTTP. `localhost`, 127.0.0.0/8 and `[::1]` are such without being listed.
+    /// Hosts (with port, as in references) or blocks of addresses (`10.0.0.0/8`) that may be spoken to without a
+    /// verified certificate, or in plain HTTP. `localhost`, 127.0.0.0/8 and `[::1]` are such without being listed,
+    /// unless [`ClientOptions::trust`] has authorities for them.
     pub insecure: Vec<String>,
-    /// The proxy for hosts other than the loopback ones; None connects directly.
-    pub proxy: Option<Proxy>,
+    /// Where references really are, and where they may be had besides. The longest prefix that fits counts.
+    pub rules: Vec<Rule>,
+    /// Certificates of single hosts.
+    pub trust: Vec<HostTrust>,
+    /// The proxies for hosts other than the loopback ones.
+    pub proxies: Proxies,
     /// What happens after failures that may pass.
     pub retry: RetryPolicy,
     /// Limit of a connection's set-up, TLS included.
@@ -23,13 +28,64 @@ pub struct ClientOptions {
     pub read_timeout: Duration,
 }
 
-/// An HTTP proxy, reached by CONNECT.
-#[derive(Debug, Clone)]
-pub struct Proxy {
-    /// `http://[user:password@]host[:port]`.
-    pub url: String,
-    /// Hosts to reach directly: `example.com`, `.example.com`, `*`.
+/// What a group of references gets instead of its own host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// `host[:port][/path]`: references that are in this host or below this path; `*.example.com` is every host below.
+    pub prefix: String,
+    /// What stands in the place of the prefix; None leaves it.
+    pub location: Option<String>,
+    /// What is asked first, in this order, when something is read: each stands in the place of the prefix. Nothing is
+    /// ever written to one.
+    pub mirrors: Vec<String>,
+}
+
+/// Whom to trust at a host, and who we are there.
+#[derive(Clone, Default)]
+pub struct HostTrust {
+    /// `host[:port]`, as in references.
+    pub host: String,
+    /// Where the certificates come from, for messages.
+    pub origin: String,
+    /// Authorities in PEM, beside those that this machine trusts.
+    pub authorities: Vec<Vec<u8>>,
+    /// The client's certificate chain and key, in PEM.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl std::fmt::Debug for HostTrust {
+    /// Without the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostTrust")
+            .field("host", &self.host)
+            .field("origin", &self.origin)
+            .field("authorities", &self.authorities.len())
+            .field("identity", &self.identity.is_some())
+            .finish()
+    }
+}
+
+/// HTTP proxies, reached by CONNECT.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Proxies {
+    /// For `http` URLs: `http://[user:password@]host[:port]`; `https://` speaks TLS to the proxy itself.
+    pub http: Option<String>,
+    /// For `https` URLs.
+    pub https: Option<String>,
+    /// What to reach directly: `*`, `example.com` (and all below), `.example.com` (only what is below), addresses and
+    /// blocks of them (`10.0.0.0/8`), each but the blocks with an optional `:port`.
     pub except: Vec<String>,
+}
+
+impl std::fmt::Debug for Proxies {
+    /// Without the URLs, which may hold passwords.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxies")
+            .field("http", &self.http.is_some())
+            .field("https", &self.https.is_some())
+            .field("except", &self.except)
+            .finish()
+    }
 }
 
 /// How often and how soon a request is sent again after 429, 5xx, and broken or silent connections.
@@ -37,7 +93,8 @@ pub struct Proxy {
 pub struct RetryPolicy {
     /// Requests in all, the first included; at least 1.
     pub attempts: u32,
-    /// Pause after the first failure; it doubles with each further one.
+    /// Pause after the first failure; it doubles with each further one. Up to a quarter of it is left out by chance,
+    /// so that clients that failed together do not return together.
     pub first_delay: Duration,
     /// Longest pause, also where the server asks for a longer one.
     pub longest_delay: Duration,
@@ -59,7 +116,9 @@ impl Default for ClientOptions {
             credentials: None,
             user_agent: concat!("ketch/", env!("CARGO_PKG_VERSION")).into(),
             insecure: Vec::new(),
-            proxy: None,
+            rules: Vec::new(),
+            trust: Vec::new(),
+            proxies: Proxies::default(),
             retry: RetryPolicy::default(),
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(60),

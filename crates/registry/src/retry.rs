@@ -1,11 +1,27 @@
 //! Pauses between attempts, and the words of servers made fit for a terminal.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use crate::options::RetryPolicy;
 
 /// Longest text of a server that is shown, in characters.
 const TEXT_MAX: usize = 300;
+
+/// As [`delay`], shortened by chance by up to a quarter: clients that failed together must not return together. What
+/// the server asks for is kept to.
+pub(crate) fn pause(policy: &RetryPolicy, failed: u32, asked: Option<Duration>) {
+    let whole = delay(policy, failed, asked);
+    let spread = if asked.is_some() {
+        Duration::ZERO
+    } else {
+        // The standard library's hasher has new keys for each value: chance enough for this.
+        let chance = RandomState::new().build_hasher().finish() % 1024;
+        whole / 4096 * u32::try_from(chance).unwrap_or(0)
+    };
+    std::thread::sleep(whole - spread);
+}
 
 /// The pause after failure number `failed` (from 1); `asked` is the server's wish.
 pub(crate) fn delay(policy: &RetryPolicy, failed: u32, asked: Option<Duration>) -> Duration {

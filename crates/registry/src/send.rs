@@ -11,7 +11,8 @@ use crate::challenge::Challenge;
 use crate::client::{Client, Registry};
 use crate::error::{Error, Problem, Result};
 use crate::options::RetryPolicy;
-use crate::retry::{clean_text, delay, is_transient_status, retry_after};
+use crate::retry::{clean_text, is_transient_status, pause, retry_after};
+use crate::route::Endpoint;
 use crate::token::Scope;
 use crate::transport::{Exchange, Outgoing, is_transient};
 use crate::url::Url;
@@ -92,7 +93,7 @@ pub(crate) fn retry(
         if failed >= policy.attempts {
             return result;
         }
-        std::thread::sleep(delay(policy, failed, asked));
+        pause(policy, failed, asked);
         failed += 1;
     }
 }
@@ -103,6 +104,15 @@ impl Client {
         retry(&self.shared.options.retry, || {
             self.call_once(registry, call)
         })
+    }
+
+    /// Makes a call that reads at one of several places: where there is another, one attempt is enough.
+    pub(crate) fn read_at(&self, place: &Endpoint, call: &mut Call<'_, '_>) -> Result<Answer> {
+        if place.mirror {
+            self.call_once(&place.registry, call)
+        } else {
+            self.call(&place.registry, call)
+        }
     }
 
     /// Makes a call with a single attempt. An unsettled registry is tried in https, then in http.
@@ -263,7 +273,11 @@ impl Read for Source<'_> {
 
 #[derive(Deserialize)]
 struct Refusals {
+    #[serde(default)]
     errors: Vec<Refusal>,
+    /// What Docker Hub's token service says instead.
+    #[serde(default)]
+    details: String,
 }
 
 #[derive(Deserialize)]
@@ -354,6 +368,15 @@ impl Answer {
                 _ => refusal.message.clone(),
             });
         }
+        let status = StatusCode::from_u16(self.status)
+            .ok()
+            .and_then(|status| status.canonical_reason())
+            .map_or_else(|| format!("status {}", self.status), str::to_lowercase);
+        if let Ok(refusals) = serde_json::from_slice::<Refusals>(&self.document)
+            && !refusals.details.is_empty()
+        {
+            return clean_text(&format!("{status}: {}", refusals.details));
+        }
         let plain = self
             .header(&header::CONTENT_TYPE)
             .is_some_and(|t| t.starts_with("text/plain"));
@@ -361,10 +384,7 @@ impl Answer {
         if plain && !text.is_empty() {
             return text;
         }
-        StatusCode::from_u16(self.status)
-            .ok()
-            .and_then(|status| status.canonical_reason())
-            .map_or_else(|| format!("status {}", self.status), str::to_lowercase)
+        status
     }
 
     /// The error of a status that the caller did not expect.

@@ -15,6 +15,8 @@ use crate::send::{Answer, Wanted, retry};
 use crate::transport::{Exchange, Outgoing};
 use crate::url::{Url, encode_into};
 
+/// Our name to token services.
+const CLIENT_ID: &str = "ketch";
 /// Largest answer of a token service, in bytes.
 const TOKEN_MAX: u64 = 1 << 20;
 /// What a token without `expires_in` lives, by the specification.
@@ -50,8 +52,20 @@ impl Scope {
         }
     }
 
+    /// Access to nothing: who we are is all that is asked, and a token to be kept instead of the password.
+    pub fn login() -> Self {
+        Self::pull("")
+    }
+
+    fn is_login(&self) -> bool {
+        self.repository.is_empty()
+    }
+
     /// In the words of token services, separated by spaces.
     pub fn words(&self) -> String {
+        if self.is_login() {
+            return String::new();
+        }
         let actions = if self.push { "pull,push" } else { "pull" };
         let mut words = format!("repository:{}:{actions}", self.repository);
         if let Some(from) = &self.from {
@@ -80,6 +94,8 @@ struct TokenAnswer {
     token: Option<String>,
     #[serde(default)]
     access_token: Option<String>,
+    #[serde(default)]
+    refresh_token: Option<String>,
     #[serde(default)]
     expires_in: Option<u64>,
 }
@@ -146,7 +162,7 @@ impl Client {
             let fields = [
                 ("grant_type", "refresh_token"),
                 ("service", service),
-                ("client_id", "ketch"),
+                ("client_id", CLIENT_ID),
                 ("scope", &words),
                 ("refresh_token", refresh),
             ];
@@ -159,8 +175,12 @@ impl Client {
             if !service.is_empty() {
                 url.query("service", service);
             }
-            for scope in words.split(' ') {
+            for scope in words.split(' ').filter(|scope| !scope.is_empty()) {
                 url.query("scope", scope);
+            }
+            if scope.is_login() {
+                url.query("client_id", CLIENT_ID);
+                url.query("offline_token", "true");
             }
             if let Some(Credentials::Password { user, password }) = credentials {
                 url.query("account", user);
@@ -251,6 +271,11 @@ fn token_from(
                 Problem::Document("there is no token in it".into()),
             )
         })?;
+    if scope.is_login()
+        && let Some(identity) = read.refresh_token.filter(|text| !text.is_empty())
+    {
+        registry.keep_identity(identity);
+    }
     let life = read
         .expires_in
         .map_or(DEFAULT_LIFE, Duration::from_secs)

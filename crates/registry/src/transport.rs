@@ -1,7 +1,8 @@
 //! One HTTP exchange: agents, time limits, and what transport failures mean.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ureq::http::{HeaderName, Method, Request, Response, header};
@@ -9,7 +10,9 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, SendBody, Timeout};
 
 use crate::error::{Error, Problem, Result};
-use crate::options::{ClientOptions, Proxy};
+use crate::network::{Via, Ways};
+use crate::options::ClientOptions;
+use crate::trust::Trust;
 use crate::url::Url;
 
 /// Largest response header, in bytes.
@@ -19,27 +22,23 @@ const UPLOAD_PATIENCE: u32 = 5;
 
 /// Connections of all kinds, each kind's agent made when it is first needed.
 pub(crate) struct Transport {
-    /// By [`Kind::index`].
-    agents: [OnceLock<Agent>; 4],
-    proxy: Option<ureq::Proxy>,
+    agents: Mutex<HashMap<Kind, Agent>>,
+    pub ways: Ways,
+    trust: Vec<Trust>,
     user_agent: String,
     connect_timeout: Duration,
     read_timeout: Duration,
 }
 
 /// What distinguishes agents.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Kind {
     /// Whether certificates are checked.
     pub verify: bool,
-    /// Whether the proxy is used.
-    pub proxied: bool,
-}
-
-impl Kind {
-    fn index(self) -> usize {
-        usize::from(self.verify) | usize::from(self.proxied) << 1
-    }
+    /// The proxy, if any.
+    pub via: Option<Via>,
+    /// The host's own certificates: an index of [`Transport::trust`].
+    pub trust: Option<usize>,
 }
 
 /// The parts of a request.
@@ -62,41 +61,55 @@ pub(crate) enum Outgoing<'a> {
 
 impl Transport {
     pub fn new(options: &ClientOptions) -> Result<Self> {
+        let trust = options.trust.iter().map(Trust::read);
         Ok(Self {
-            agents: Default::default(),
-            proxy: options.proxy.as_ref().map(proxy).transpose()?,
+            agents: Mutex::default(),
+            ways: Ways::new(&options.proxies)?,
+            trust: trust.collect::<Result<_>>()?,
             user_agent: options.user_agent.clone(),
             connect_timeout: options.connect_timeout,
             read_timeout: options.read_timeout,
         })
     }
 
-    fn agent(&self, kind: Kind) -> &Agent {
-        self.agents[kind.index()].get_or_init(|| {
-            let tls = TlsConfig::builder()
-                .root_certs(RootCerts::PlatformVerifier)
-                .disable_verification(!kind.verify)
-                .build();
-            Agent::config_builder()
-                .http_status_as_error(false)
-                // Redirects are followed by us, who know which credentials belong where.
-                .max_redirects(0)
-                .max_redirects_will_error(false)
-                .proxy(self.proxy.clone().filter(|_| kind.proxied))
-                .tls_config(tls)
-                .user_agent(&self.user_agent)
-                .accept_encoding("identity")
-                .max_response_header_size(HEADER_MAX)
-                .input_buffer_size(256 << 10)
-                .output_buffer_size(256 << 10)
-                .timeout_resolve(Some(self.connect_timeout))
-                .timeout_connect(Some(self.connect_timeout))
-                .timeout_recv_response(Some(self.read_timeout))
-                .timeout_per_read(Some(self.read_timeout))
-                .timeout_per_write(Some(self.read_timeout))
-                .build()
-                .new_agent()
-        })
+    /// The certificates for a host, if it has its own.
+    pub fn trust(&self, authority: &str) -> Option<usize> {
+        self.trust.iter().position(|trust| trust.is_for(authority))
+    }
+
+    fn agent(&self, kind: Kind) -> Agent {
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = agents.entry(kind).or_insert_with(|| self.new_agent(kind));
+        made.clone()
+    }
+
+    fn new_agent(&self, kind: Kind) -> Agent {
+        let trust = kind.trust.and_then(|at| self.trust.get(at));
+        let tls = TlsConfig::builder()
+            .root_certs(trust.map_or(RootCerts::PlatformVerifier, Trust::roots))
+            .client_cert(trust.and_then(|trust| trust.identity.clone()))
+            .disable_verification(!kind.verify)
+            .build();
+        let proxy = kind.via.and_then(|via| self.ways.get(via));
+        Agent::config_builder()
+            .http_status_as_error(false)
+            // Redirects are followed by us, who know which credentials belong where.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(proxy.cloned())
+            .tls_config(tls)
+            .user_agent(&self.user_agent)
+            .accept_encoding("identity")
+            .max_response_header_size(HEADER_MAX)
+            .input_buffer_size(256 << 10)
+            .output_buffer_size(256 << 10)
+            .timeout_resolve(Some(self.connect_timeout))
+            .timeout_connect(Some(self.connect_timeout))
+            .timeout_recv_response(Some(self.read_timeout))
+            .timeout_per_read(Some(self.read_timeout))
+            .timeout_per_write(Some(self.read_timeout))
+            .build()
+            .new_agent()
     }
 
     /// Sends one request and reads the head of the answer.
@@ -110,7 +123,7 @@ impl Transport {
         if let Some(value) = exchange.authorization {
             request = request.header(header::AUTHORIZATION, value);
         }
-        let agent = self.agent(exchange.kind);
+        let agent = &self.agent(exchange.kind);
         match exchange.body {
             Outgoing::None if takes_body(exchange.method) => {
                 let request = request.header(header::CONTENT_LENGTH, 0);
@@ -206,6 +219,13 @@ fn certificate_words(reason: &str) -> String {
             "UnknownIssuer",
             "this machine does not trust who signed its certificate",
         ),
+        ("NotValidForName", "its certificate is for another name"),
+        ("Expired", "its certificate has run out"),
+        ("NotValidYet", "its certificate is not valid yet"),
+        (
+            "CertificateRequired",
+            "it wants a client certificate (client.cert and client.key in certs.d, or client-cert in registries.toml)",
+        ),
         (
             "CaUsedAsEndEntity",
             "its certificate is one of an authority, not of a server",
@@ -238,24 +258,4 @@ pub(crate) fn is_transient(error: &io::Error) -> bool {
             | TimedOut
             | UnexpectedEof
     )
-}
-
-fn proxy(proxy: &Proxy) -> Result<ureq::Proxy> {
-    let wrong = || Error::Proxy {
-        url: proxy.url.rsplit('@').next().unwrap_or_default().to_owned(),
-    };
-    let read = ureq::Proxy::new(&proxy.url).map_err(|_| wrong())?;
-    let mut builder = ureq::Proxy::builder(read.protocol())
-        .host(read.host())
-        .port(read.port());
-    if let Some(user) = read.username() {
-        builder = builder.username(user);
-    }
-    if let Some(password) = read.password() {
-        builder = builder.password(password);
-    }
-    for host in &proxy.except {
-        builder = builder.no_proxy(host);
-    }
-    builder.build().map_err(|_| wrong())
 }

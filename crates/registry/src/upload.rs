@@ -8,7 +8,7 @@ use ureq::http::{HeaderName, Method, header};
 
 use crate::client::{Client, Registry};
 use crate::error::{Error, Problem, Result};
-use crate::retry::{clean_text, delay, is_transient_status};
+use crate::retry::{clean_text, is_transient_status, pause};
 use crate::send::{Answer, Call, Payload, Target, Wanted};
 use crate::token::Scope;
 use crate::url::Url;
@@ -37,11 +37,11 @@ impl Client {
         blob: &Descriptor,
         open: BlobSource<'_, '_>,
     ) -> Result<()> {
-        let registry = self.registry(reference)?;
+        let place = self.origin(reference)?;
         let upload = Upload {
             client: self,
-            registry: &registry,
-            scope: Scope::push(&reference.repository),
+            registry: &place.registry,
+            scope: Scope::push(&place.repository),
             blob,
         };
         if blob.size <= MONOLITHIC_MAX {
@@ -54,13 +54,20 @@ impl Client {
     /// Makes a blob of the repository `from` (on the same registry) one of the reference's; false where the registry
     /// wants an upload instead.
     pub fn mount(&self, reference: &Reference, digest: &Digest, from: &str) -> Result<bool> {
-        let registry = self.registry(reference)?;
-        let mut target = Url::new(true, "", uploads(&reference.repository));
+        let place = self.origin(reference)?;
+        let registry = &place.registry;
+        let mut source = reference.clone();
+        from.clone_into(&mut source.repository);
+        let source = self.origin(&source)?;
+        if source.registry.host != registry.host {
+            return Ok(false);
+        }
+        let mut target = Url::new(true, "", uploads(&place.repository));
         target.query("mount", digest.as_str());
-        target.query("from", from);
+        target.query("from", &source.repository);
         let scope = Scope {
-            from: Some(from.into()),
-            ..Scope::push(&reference.repository)
+            from: Some(source.repository),
+            ..Scope::push(&place.repository)
         };
         let mut call = Call {
             method: Method::POST,
@@ -70,21 +77,25 @@ impl Client {
             payload: Payload::None,
             wanted: Wanted::Stream,
         };
-        let answer = self.call(&registry, &mut call)?;
+        let answer = match self.call(registry, &mut call) {
+            // A token service may give nothing at all where it does not give the source.
+            Err(Error::Unauthorised { .. } | Error::Denied { .. }) => return Ok(false),
+            answer => answer?,
+        };
         match answer.status {
             201 => Ok(true),
             202 => {
                 // An upload was begun instead; the registry forgets it sooner if told.
-                if let Ok(location) = session(&registry, &answer) {
+                if let Ok(location) = session(registry, &answer) {
                     call.method = Method::DELETE;
                     call.target = Target::Url(location);
-                    let _ = self.call_once(&registry, &mut call);
+                    let _ = self.call_once(registry, &mut call);
                 }
                 Ok(false)
             }
             // The source repository may be one that we may not read.
             401 | 403 | 404 => Ok(false),
-            _ => Err(answer.refusal(&call.scope, self.credentials(&registry)?.is_some())),
+            _ => Err(answer.refusal(&call.scope, self.credentials(registry)?.is_some())),
         }
     }
 }
@@ -138,7 +149,7 @@ impl Upload<'_> {
                                 ..failure
                             });
                         }
-                        std::thread::sleep(delay(&self.client.shared.options.retry, failed, None));
+                        pause(&self.client.shared.options.retry, failed, None);
                         (location, position) = self.status(location, failure)?;
                     }
                     Err(failure) => return Err(failure),
@@ -242,6 +253,23 @@ impl Upload<'_> {
         Ok(self.client.call_once(self.registry, &mut call)?)
     }
 
+    /// Whether the blob has arrived after all.
+    fn is_there(&self) -> bool {
+        let mut call = Call {
+            method: Method::HEAD,
+            target: Target::Path(format!(
+                "/v2/{}/blobs/{}",
+                self.scope.repository, self.blob.digest
+            )),
+            scope: self.scope.clone(),
+            headers: vec![],
+            payload: Payload::None,
+            wanted: Wanted::Stream,
+        };
+        let answer = self.client.call_once(self.registry, &mut call);
+        answer.is_ok_and(|answer| answer.status == 200)
+    }
+
     /// Whole uploads, by the policy.
     fn attempts(&self, mut attempt: impl FnMut() -> Result<(), Failure>) -> Result<()> {
         let policy = &self.client.shared.options.retry;
@@ -249,8 +277,12 @@ impl Upload<'_> {
         loop {
             match attempt() {
                 Err(failure) if failure.transient && failed < policy.attempts => {
-                    std::thread::sleep(delay(policy, failed, None));
+                    pause(policy, failed, None);
                     failed += 1;
+                    // What broke may have been no more than the answer.
+                    if self.is_there() {
+                        return Ok(());
+                    }
                 }
                 Err(failure) => return Err(failure.error),
                 Ok(()) => return Ok(()),
@@ -280,7 +312,8 @@ impl Failure {
         let with_credentials = known.is_ok_and(|known| known.is_some());
         Self {
             error: answer.refusal(&upload.scope, with_credentials),
-            transient: is_transient_status(answer.status),
+            // 416: the registry has more or less of it than we thought, and will say how much.
+            transient: is_transient_status(answer.status) || answer.status == 416,
         }
     }
 }

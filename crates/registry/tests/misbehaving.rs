@@ -130,7 +130,7 @@ fn documents_are_bounded_and_checked() {
         (Reply::new(200, "<html>"), "cannot be read"),
         (
             Reply::new(200, r#"{"schemaVersion":1}"#),
-            "a manifest of schema version 1",
+            "a Docker manifest of schema version 1",
         ),
         (
             Reply::new(200, r#"{"schemaVersion":2,"mediaType":"text/odd"}"#),
