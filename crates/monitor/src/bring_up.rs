@@ -75,7 +75,8 @@ impl Monitor {
         if let Some(process) = &mut spec.process {
             self.secrets.apply(&mut process.env);
         }
-        made.create(engine, config, &spec, root.as_fd(), stdio)?;
+        let filter = spec::filter(config, &spec)?;
+        made.create(engine, config, &spec, filter, root.as_fd(), stdio)?;
         // 6. places in networks
         for (index, endpoint) in config.network.endpoints.iter().enumerate() {
             made.joined

@@ -9,7 +9,7 @@ use ketch_engine::network::network_error;
 use ketch_engine::{Engine, Error};
 use ketch_network::{IdleBridge, Published};
 use ketch_runtime::cgroup::Cgroup;
-use ketch_runtime::seccomp::{self, Program};
+use ketch_runtime::seccomp::Program;
 use ketch_runtime::{Container, CreateOptions, Rootfs, Stdio};
 use ketch_spec::port::PortMapping;
 use ketch_spec::runtime::Spec;
@@ -69,6 +69,7 @@ impl Made {
         engine: &Engine,
         config: &ContainerConfig,
         spec: &Spec,
+        filter: Option<Program>,
         root: BorrowedFd<'_>,
         stdio: Stdio,
     ) -> Result<(), ketch_runtime::Error> {
@@ -78,10 +79,7 @@ impl Made {
             .unwrap_or_default();
         self.cgroup = Some(Cgroup::create(&spec::cgroup_path(&config.id), &resources)?);
         // Kept for exec sessions, which go through the same filter.
-        self.filter = linux
-            .and_then(|linux| linux.seccomp.as_ref())
-            .map(seccomp::compile)
-            .transpose()?;
+        self.filter = filter;
         self.container = Some(ketch_runtime::create(CreateOptions {
             cgroup: self.cgroup.as_ref(),
             seccomp: self.filter.as_ref(),

@@ -14,14 +14,15 @@ pub mod seccomp;
 use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use ketch_runtime::seccomp::Program;
 use ketch_spec::Id;
 use ketch_spec::runtime::{
-    Linux, LinuxDevice, LinuxNamespace, Mount, NamespaceKind, Root, Spec, VERSION,
+    Linux, LinuxDevice, LinuxNamespace, LinuxSeccomp, Mount, NamespaceKind, Root, Spec, VERSION,
 };
 
 use super::config::{ContainerConfig, NamespaceMode, NetworkMode, Security};
 use super::user::{self, ResolvedUser};
-use crate::{Engine, Result};
+use crate::{Engine, Error, ErrorKind, Result};
 
 pub use mounts::INIT_PATH;
 pub(crate) use mounts::ensure_source;
@@ -114,13 +115,38 @@ pub fn runtime_spec(
             cgroups_path: cgroup_path(&config.id),
             namespaces: prepared.namespaces.clone(),
             devices: prepared.devices.clone(),
-            seccomp: seccomp::of(security, &names)?,
+            seccomp: match seccomp::compiled(security, &names) {
+                Some(_) => None,
+                None => seccomp::of(security, &names)?,
+            },
             masked_paths: owned(masked),
             readonly_paths: owned(read_only),
             ..Linux::default()
         }),
         ..Spec::default()
     })
+}
+
+/// The system call filter of a container, for its first process and for those that join it. The specification has rules
+/// only where the program is not one of those that were compiled beforehand.
+///
+/// # Errors
+/// `Invalid` for rules of the user's that contradict themselves.
+pub fn filter(config: &ContainerConfig, spec: &Spec) -> Result<Option<Program>> {
+    let security = &config.security;
+    let compile = |rules: &LinuxSeccomp| {
+        ketch_runtime::seccomp::compile(rules)
+            .map(Some)
+            .map_err(|error| Error::new(ErrorKind::Invalid, error.to_string()))
+    };
+    if let Some(rules) = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()) {
+        return compile(rules);
+    }
+    let names = capabilities::of(security)?;
+    match seccomp::compiled(security, &names) {
+        Some(program) => Ok(Some(program)),
+        None => seccomp::of(security, &names)?.map_or(Ok(None), |rules| compile(&rules)),
+    }
 }
 
 /// Where a container's cgroup is, relative to the hierarchies' mount points.

@@ -3,6 +3,9 @@
 //! A profile in Docker's format has rules that depend on capabilities, architecture and kernel; here they are decided
 //! for one container. The embedded default is Docker's own (`seccomp/default.json`, Apache-2.0, Docker Engine).
 
+mod compiled;
+
+use ketch_runtime::seccomp::Program;
 use ketch_spec::runtime::{LinuxSeccomp, SeccompArg, SeccompSyscall};
 use serde::Deserialize;
 
@@ -84,7 +87,15 @@ struct Target<'a> {
     kernel: (u32, u32),
 }
 
-/// The filter of a container; None where it has none.
+/// The program of a container that has the default filter, where it was compiled beforehand.
+pub fn compiled(security: &Security, capabilities: &[&str]) -> Option<Program> {
+    let is_default = !security.privileged && matches!(security.seccomp, Seccomp::Default);
+    is_default
+        .then(|| compiled::find(capabilities, kernel_version()))
+        .flatten()
+}
+
+/// The rules of a container's filter; None where it has none.
 ///
 /// # Errors
 /// `Invalid` for a profile of the user's that is not one.

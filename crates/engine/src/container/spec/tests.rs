@@ -3,7 +3,7 @@ use std::os::fd::AsFd;
 use ketch_spec::mount::{self, MountSource};
 
 use super::*;
-use crate::container::config::{Device, Ulimit};
+use crate::container::config::{Device, Seccomp, Ulimit};
 use crate::container::state::Status;
 use crate::container::test_support::{config, put};
 use crate::test_support::engine;
@@ -54,6 +54,7 @@ fn the_defaults_are_dockers() {
     config.process.command = vec!["true".into()];
     config.process.env = vec!["A=1".into(), "PATH=/bin".into()];
     let spec = runtime_spec(&engine, &config, &prepared(&config), None).unwrap();
+    assert!(filter(&config, &spec).unwrap().is_some());
     let process = spec.process.unwrap();
     assert_eq!(process.args, ["true"]);
     assert_eq!(
@@ -70,7 +71,8 @@ fn the_defaults_are_dockers() {
     assert!(!process.no_new_privileges);
     let linux = spec.linux.unwrap();
     assert_eq!(linux.cgroups_path, format!("/ketch/{}", config.id));
-    assert!(linux.seccomp.is_some());
+    // The default filter was compiled beforehand.
+    assert!(linux.seccomp.is_none());
     assert!(linux.masked_paths.contains(&"/proc/kcore".to_owned()));
     assert!(linux.readonly_paths.contains(&"/proc/sys".to_owned()));
     assert_eq!(linux.sysctl["net.ipv4.ip_unprivileged_port_start"], "0");
@@ -106,6 +108,7 @@ fn privileged_containers_have_everything() {
     let mut config = config();
     config.security.privileged = true;
     let spec = runtime_spec(&engine, &config, &prepared(&config), None).unwrap();
+    assert!(filter(&config, &spec).unwrap().is_none());
     let linux = spec.linux.unwrap();
     assert!(
         linux.seccomp.is_none() && linux.masked_paths.is_empty() && linux.readonly_paths.is_empty()
@@ -358,4 +361,25 @@ fn exec_sessions_have_the_containers_environment() {
         capabilities::ALL.len()
     );
     assert_eq!(process.user.uid, 33);
+}
+
+#[test]
+fn every_container_has_the_filter_that_it_asks_for() {
+    let (_dir, engine) = engine();
+    let mut config = config();
+    let length = |config: &ContainerConfig| {
+        let spec = runtime_spec(&engine, config, &prepared(config), None).unwrap();
+        let rules = spec.linux.as_ref().unwrap().seccomp.is_some();
+        let program = filter(config, &spec).unwrap();
+        (rules, program.map(|program| program.len()))
+    };
+    let (rules, default) = length(&config);
+    assert!(!rules && default > Some(500));
+    config.security.cap_add = vec!["SYS_ADMIN".into()];
+    let (rules, more) = length(&config);
+    assert!(rules && more.is_some() && more != default);
+    config.security.seccomp = Seccomp::Profile(r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#.into());
+    assert!(matches!(length(&config), (true, Some(1..20))));
+    config.security.seccomp = Seccomp::Unconfined;
+    assert_eq!(length(&config), (false, None));
 }
