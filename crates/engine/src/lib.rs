@@ -23,6 +23,7 @@ pub mod names;
 pub mod network;
 pub mod paths;
 pub mod record;
+pub mod registry;
 pub mod volume;
 
 pub use error::{Error, ErrorKind, Result};
@@ -50,6 +51,7 @@ pub struct Engine {
     options: Arc<EngineOptions>,
     paths: Arc<Paths>,
     store: Arc<Store>,
+    registries: Arc<registry::RegistryAccess>,
 }
 
 impl Engine {
@@ -69,11 +71,28 @@ impl Engine {
         let store = Store::open(&options.data_root).map_err(|error| {
             Error::caused(ErrorKind::Internal, "cannot open the image store", &error)
         })?;
+        let registries = registry::RegistryAccess {
+            credentials: options.registry_config.clone(),
+            ..registry::RegistryAccess::default()
+        };
         Ok(Self {
             options: Arc::new(options),
             paths: Arc::new(paths),
             store: Arc::new(store),
+            registries: Arc::new(registries),
         })
+    }
+
+    /// The same engine with another way to registries than [`EngineOptions::registry_config`] alone.
+    #[must_use]
+    pub fn with_registries(mut self, access: registry::RegistryAccess) -> Self {
+        self.registries = Arc::new(access);
+        self
+    }
+
+    /// How registries are reached.
+    pub fn registries(&self) -> &registry::RegistryAccess {
+        &self.registries
     }
 
     /// Where everything is.

@@ -11,7 +11,7 @@ use ketch_spec::{Digest, Platform, Reference};
 use ketch_store as store;
 use serde::de::DeserializeOwned;
 
-use super::remote::{client, in_parallel, pull_error, store_error};
+use super::remote::{in_parallel, pull_error, store_error};
 use super::{ImageError, PullEvent, PullObserver};
 use crate::{Engine, Error, ErrorKind, Result, event};
 
@@ -47,7 +47,7 @@ pub fn pull(
     observer.event(PullEvent::Resolving {
         reference: reference.clone(),
     });
-    let client = client(engine, &reference)?;
+    let client = engine.registries().client_for(&reference)?;
     // Held from the first look at what is here until the record that keeps it.
     let lock = engine.store().lock_shared().map_err(ImageError::from)?;
     let pull = Pull {

@@ -11,7 +11,7 @@ use ketch_spec::image::{Descriptor, Index, Manifest, media_type};
 use ketch_spec::{Digest, Platform, Reference};
 use ketch_store::ImageRecord;
 
-use super::remote::{client, in_parallel, push_error};
+use super::remote::{in_parallel, push_error};
 use super::resolve::choose_manifest;
 use super::{ImageError, PullEvent, PullObserver};
 use crate::{Engine, Error, ErrorKind, Result, event};
@@ -64,7 +64,7 @@ pub fn push(
     };
     let push = Push {
         engine,
-        client: client(engine, &reference)?,
+        client: engine.registries().client_for(&reference)?,
         reference,
         observer,
     };

@@ -8,22 +8,11 @@ use ketch_spec::Reference;
 use ketch_store as store;
 
 use super::ImageError;
-use crate::{Engine, Error, ErrorKind, Result};
+use crate::registry::kind;
+use crate::{Error, ErrorKind, Result};
 
 /// Transfers at once, as many as Docker makes.
 const PARALLEL: usize = 4;
-
-/// A client with the user's credentials.
-///
-/// # Errors
-/// Settings that cannot be used.
-pub(super) fn client(engine: &Engine, reference: &Reference) -> Result<registry::Client> {
-    let options = registry::ClientOptions {
-        credentials: engine.options().registry_config.clone(),
-        ..registry::ClientOptions::default()
-    };
-    registry::Client::new(options).map_err(|error| pull_error(reference, &error))
-}
 
 /// Does `work` on all items, a few at once. After the first failure no item is begun, and `cancelled` tells those at
 /// work; the first failure is returned when all have ended.
@@ -138,19 +127,6 @@ fn with_reason(kind: ErrorKind, message: String, reason: &str) -> Error {
     let mut error = Error::new(kind, message);
     error.causes.push(reason.to_owned());
     error
-}
-
-fn kind(error: &registry::Error) -> ErrorKind {
-    use registry::Error as E;
-    match error {
-        E::Unauthorised { .. } => ErrorKind::Unauthorised,
-        E::Denied { .. } => ErrorKind::Forbidden,
-        E::ManifestNotFound { .. } => ErrorKind::NotFound,
-        E::MediaType { .. } => ErrorKind::Unsupported,
-        E::Credentials { .. } | E::Proxy { .. } | E::Host { .. } => ErrorKind::Invalid,
-        E::Source { .. } => ErrorKind::Internal,
-        _ => ErrorKind::Unavailable,
-    }
 }
 
 /// A store's failure in a transfer.

@@ -1,0 +1,111 @@
+//! Registries: how they are reached, and the verbs on them that are not about an image of ours.
+//!
+//! [`RegistryAccess`] is all that a client needs to know; it needs no [`crate::Engine`], so that `login` and `search`
+//! work for users who may not open the data root.
+
+mod certificates;
+mod file;
+mod login;
+mod search;
+
+use std::path::PathBuf;
+
+use ketch_registry as registry;
+use ketch_spec::Reference;
+
+pub use certificates::CertificatesError;
+pub use file::FileError;
+pub use login::{LoginRequest, LoginResult, Saved, host_of_server, known_user, login, logout};
+pub use registry::{Found, Proxies};
+pub use search::search;
+
+use crate::{Error, ErrorKind, Result};
+
+/// How registries are reached.
+#[derive(Debug, Clone, Default)]
+pub struct RegistryAccess {
+    /// Docker's `config.json`, where credentials are (`~/.docker/config.json`), if anywhere.
+    pub credentials: Option<PathBuf>,
+    /// Files like `/etc/ketch/registries.toml`; the first that is there counts.
+    pub files: Vec<PathBuf>,
+    /// Directories like `/etc/docker/certs.d`; the first that has one for a host counts.
+    pub certificates: Vec<PathBuf>,
+    /// Proxies.
+    pub proxies: Proxies,
+    /// Hosts that may be spoken to without a verified certificate, besides those of the file (`manifest --insecure`).
+    pub insecure: Vec<String>,
+}
+
+impl RegistryAccess {
+    /// A client for references of `host`.
+    ///
+    /// # Errors
+    /// `Invalid` for a settings file or certificates that cannot be used; the error names file and line.
+    pub fn client(&self, host: &str) -> Result<registry::Client> {
+        let settings = file::read_first(&self.files).map_err(|error| {
+            Error::caused(
+                ErrorKind::Invalid,
+                "cannot use the registry settings",
+                &error,
+            )
+        })?;
+        let mut trust = settings.trust;
+        let mut hosts = vec![host.to_owned()];
+        hosts.extend(settings.hosts);
+        hosts.sort();
+        hosts.dedup();
+        for host in hosts {
+            // What the file says about a host stands before what the directories have.
+            if trust.iter().any(|known| known.host == host) {
+                continue;
+            }
+            let found = certificates::find(&self.certificates, &host).map_err(|error| {
+                Error::caused(
+                    ErrorKind::Invalid,
+                    format!("cannot use the certificates for registry {host}"),
+                    &error,
+                )
+            })?;
+            trust.extend(found);
+        }
+        let mut insecure = settings.insecure;
+        insecure.extend(self.insecure.iter().cloned());
+        registry::Client::new(registry::ClientOptions {
+            credentials: self.credentials.clone(),
+            insecure,
+            rules: settings.rules,
+            trust,
+            proxies: self.proxies.clone(),
+            ..registry::ClientOptions::default()
+        })
+        .map_err(|error| failed("cannot use the registry settings".into(), &error))
+    }
+
+    /// A client for one reference.
+    pub(crate) fn client_for(&self, reference: &Reference) -> Result<registry::Client> {
+        self.client(&reference.host)
+    }
+}
+
+/// A registry's failure in a verb that has no words of Docker's for it.
+pub(crate) fn failed(message: String, error: &registry::Error) -> Error {
+    let mut failed = Error::caused(kind(error), message, error);
+    failed.hints.extend(error.hint());
+    failed
+}
+
+/// The class of a registry's failure.
+pub(crate) fn kind(error: &registry::Error) -> ErrorKind {
+    use registry::Error as E;
+    match error {
+        E::Unauthorised { .. } | E::Login { .. } => ErrorKind::Unauthorised,
+        E::Denied { .. } => ErrorKind::Forbidden,
+        E::ManifestNotFound { .. } => ErrorKind::NotFound,
+        E::MediaType { .. } | E::NoSearch { .. } => ErrorKind::Unsupported,
+        E::Credentials { .. } | E::Proxy { .. } | E::Host { .. } | E::Certificates { .. } => {
+            ErrorKind::Invalid
+        }
+        E::Source { .. } => ErrorKind::Internal,
+        _ => ErrorKind::Unavailable,
+    }
+}
