@@ -31,9 +31,6 @@ const MAX_HEAD_BYTES: usize = 64 << 10;
 const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 /// Connections that are open at once; further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 4096;
-/// Threads that drive connections. The work is done on blocking threads.
-const WORKERS: usize = 2;
-
 /// Where to serve.
 #[derive(Debug)]
 pub enum Options {
@@ -57,8 +54,8 @@ pub fn serve(engine: Engine, options: Options, ready: impl FnOnce()) -> Result<(
         }
         Options::Inherited(listener) => (listener, None),
     };
-    let rt = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+    // One thread moves bytes; what takes time runs on blocking threads.
+    let rt = tokio::runtime::Builder::new_current_thread()
         .thread_name("api")
         .enable_all()
         .build()

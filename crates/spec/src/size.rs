@@ -111,12 +111,12 @@ fn scaled(mut value: f64, base: f64, units: &[&str], digits: usize) -> String {
     text
 }
 
+/// Counted, not computed: a logarithm would link the mathematics library, which every start of the program would load.
 fn integer_digits(value: f64) -> usize {
-    if value < 10.0 {
-        1
-    } else {
-        value.log10().floor() as usize + 1
-    }
+    std::iter::successors(Some(value), |rest| Some(rest / 10.0))
+        .take_while(|rest| *rest >= 10.0)
+        .count()
+        + 1
 }
 
 fn round_significant(value: f64, digits: usize) -> f64 {
