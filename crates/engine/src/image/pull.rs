@@ -2,7 +2,7 @@
 //! a killed pull leaves is continued by the next.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ketch_registry::{Client, Fetched};
@@ -12,11 +12,15 @@ use ketch_store as store;
 use serde::de::DeserializeOwned;
 
 use super::remote::{in_parallel, pull_error, store_error};
+use super::repository::Repository;
 use super::{ImageError, PullEvent, PullObserver};
 use crate::{Engine, Error, ErrorKind, Result, event};
 
 /// How deep indexes may nest.
 const MAX_INDEX_DEPTH: usize = 4;
+
+/// Bytes of an artifact's blob copied at once.
+const COPY_BYTES: usize = 128 << 10;
 
 /// What a pull did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,14 +35,25 @@ pub struct Pulled {
 }
 
 /// Fetches an image from its registry. Without a platform it is the machine's, or what an image that is not an index
-/// has.
+/// has. What is no image (an artifact: a chart, a signature) is kept as it is.
 ///
 /// # Errors
 /// `NotFound` (no such image or platform, or no access to it, which many registries do not tell apart), `Unavailable`
 /// (the registry cannot be reached; the error says which, why, and what else can be done), `Unsupported` (what the
-/// reference names is not an image that we can read).
+/// reference names is of a format that we cannot read).
 pub fn pull(
     engine: &Engine,
+    reference: &Reference,
+    platform: Option<&Platform>,
+    observer: &dyn PullObserver,
+) -> Result<Pulled> {
+    Repository::open(engine, reference)?.pull(reference, platform, observer)
+}
+
+/// As [`pull`], with a client that may have been used for others of the repository.
+pub(super) fn pull_with(
+    engine: &Engine,
+    client: Client,
     reference: &Reference,
     platform: Option<&Platform>,
     observer: &dyn PullObserver,
@@ -47,7 +62,6 @@ pub fn pull(
     observer.event(PullEvent::Resolving {
         reference: reference.clone(),
     });
-    let client = engine.registries().client_for(&reference)?;
     // Held from the first look at what is here until the record that keeps it.
     let lock = engine.store().lock_shared().map_err(ImageError::from)?;
     let pull = Pull {
@@ -60,9 +74,13 @@ pub fn pull(
     let (record, before) = pull.recorded()?;
     let target = pull.target(before.as_ref())?;
     let manifest = pull.choose_manifest(&target)?;
-    let (config, layers) = pull.documents(&manifest)?;
-    pull.check_platform(&config)?;
-    let fetched = pull.layers(layers)?;
+    let fetched = match pull.contents(&manifest)? {
+        Contents::Image(config, layers) => {
+            pull.check_platform(&config)?;
+            pull.layers(layers)?
+        }
+        Contents::Artifact(blobs) => pull.blobs(&blobs)?,
+    };
     let newer = fetched || before.as_ref().map(|before| &before.digest) != Some(&target.digest);
     // Commit point of a pull: the record. What came before it is garbage without it.
     engine
@@ -97,6 +115,14 @@ struct Pull<'a> {
     reference: Reference,
     wanted: Option<&'a Platform>,
     observer: &'a dyn PullObserver,
+}
+
+/// What a manifest has.
+enum Contents {
+    /// An image.
+    Image(Box<ImageConfig>, Vec<Layer>),
+    /// Anything else: blobs, of which we know no more than their digests.
+    Artifact(Vec<Descriptor>),
 }
 
 /// A layer to have.
@@ -220,12 +246,13 @@ impl Pull<'_> {
         }
     }
 
-    /// Config and layers of a manifest, checked to fit each other.
-    fn documents(&self, manifest: &Descriptor) -> Result<(ImageConfig, Vec<Layer>)> {
+    /// Config and layers of an image's manifest, checked to fit each other; or the blobs of an artifact.
+    fn contents(&self, manifest: &Descriptor) -> Result<Contents> {
         let document: Manifest = self.document(&manifest.digest)?;
-        let kind = document.config.media_type.as_str();
-        if !matches!(kind, media_type::CONFIG | media_type::DOCKER_CONFIG) {
-            return Err(self.not_an_image(kind));
+        if !is_image(manifest, &document) {
+            let mut blobs = document.layers;
+            blobs.push(document.config);
+            return Ok(Contents::Artifact(blobs));
         }
         self.fetch_config(&document.config)?;
         let config: ImageConfig = self.document(&document.config.digest)?;
@@ -240,12 +267,8 @@ impl Pull<'_> {
             .into());
         }
         let layers = document.layers.into_iter().zip(diff_ids);
-        Ok((
-            config,
-            layers
-                .map(|(blob, diff_id)| Layer { blob, diff_id })
-                .collect(),
-        ))
+        let layers = layers.map(|(blob, diff_id)| Layer { blob, diff_id });
+        Ok(Contents::Image(Box::new(config), layers.collect()))
     }
 
     fn fetch_config(&self, config: &Descriptor) -> Result<()> {
@@ -375,6 +398,58 @@ impl Pull<'_> {
         ingest.unpack(stream, &layer.diff_id, &progress).map(drop)
     }
 
+    /// Fetches the blobs of an artifact, as they are; whether any was missing.
+    fn blobs(&self, blobs: &[Descriptor]) -> Result<bool> {
+        self.observer.event(PullEvent::Layers {
+            layers: blobs.to_vec(),
+        });
+        let fetched = AtomicBool::new(false);
+        let cancelled = AtomicBool::new(false);
+        in_parallel(blobs, &cancelled, |blob| {
+            let digest = blob.digest.clone();
+            let event = if self.blob(blob, &cancelled)? {
+                fetched.store(true, Ordering::Relaxed);
+                PullEvent::Done { digest }
+            } else {
+                PullEvent::Exists { digest }
+            };
+            self.observer.event(event);
+            Ok(())
+        })?;
+        Ok(fetched.into_inner())
+    }
+
+    fn blob(&self, blob: &Descriptor, cancelled: &AtomicBool) -> Result<bool> {
+        let failed = |error| self.store_failed(error);
+        loop {
+            let Some(mut ingest) = self.store().ingest(blob).map_err(failed)? else {
+                return Ok(false);
+            };
+            let offset = ingest.offset();
+            let open = || {
+                self.client
+                    .blob(&self.reference, blob, offset)
+                    .map_err(io::Error::other)
+            };
+            let mut stream = Stream {
+                open: Some(open),
+                stream: None,
+                cancelled,
+            };
+            let copied = if offset < blob.size {
+                copy(&mut stream, &mut ingest, blob)
+            } else {
+                Ok(())
+            };
+            match copied.and_then(|()| ingest.commit()) {
+                Ok(()) => return Ok(true),
+                // What an earlier pull left was bad, and is thrown away now: once more, from the start.
+                Err(store::Error::DigestMismatch { .. }) if offset > 0 => {}
+                Err(error) => return Err(self.store_failed(error)),
+            }
+        }
+    }
+
     fn document<T: DeserializeOwned>(&self, digest: &Digest) -> Result<T> {
         Ok(self.store().document(digest).map_err(ImageError::from)?)
     }
@@ -395,6 +470,45 @@ impl Pull<'_> {
         );
         error.causes.push(reason);
         error
+    }
+}
+
+/// Whether a manifest is one of an image. Images of Docker's first years call their config a stream of octets.
+fn is_image(manifest: &Descriptor, document: &Manifest) -> bool {
+    let kind = document.config.media_type.as_str();
+    matches!(kind, media_type::CONFIG | media_type::DOCKER_CONFIG)
+        || (manifest.media_type == media_type::DOCKER_MANIFEST
+            && kind == "application/octet-stream")
+}
+
+/// Copies what is left of a blob; a failed read is the source's failure.
+fn copy(
+    stream: &mut impl Read,
+    ingest: &mut store::Ingest,
+    blob: &Descriptor,
+) -> Result<(), store::Error> {
+    let mut buffer = vec![0u8; COPY_BYTES];
+    let mut received_bytes = ingest.offset();
+    let stopped = |source, received_bytes| store::Error::Source {
+        digest: blob.digest.clone(),
+        received_bytes,
+        expected_bytes: blob.size,
+        source,
+    };
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => {
+                let written = ingest.write_all(&buffer[..count]);
+                written.map_err(|error| match error.downcast::<store::Error>() {
+                    Ok(own) => own,
+                    Err(error) => stopped(error, received_bytes),
+                })?;
+                received_bytes += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(stopped(error, received_bytes)),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use ketch_spec::{Digest, Platform, Reference};
 use ketch_store::ImageRecord;
 
 use super::remote::{in_parallel, push_error};
+use super::repository::Repository;
 use super::resolve::choose_manifest;
 use super::{ImageError, PullEvent, PullObserver};
 use crate::{Engine, Error, ErrorKind, Result, event};
@@ -42,6 +43,17 @@ pub fn push(
     platform: Option<&Platform>,
     observer: &dyn PullObserver,
 ) -> Result<Pushed> {
+    Repository::open(engine, reference)?.push(reference, platform, observer)
+}
+
+/// As [`push`], with a client that may have been used for others of the repository.
+pub(super) fn push_with(
+    engine: &Engine,
+    client: Client,
+    reference: &Reference,
+    platform: Option<&Platform>,
+    observer: &dyn PullObserver,
+) -> Result<Pushed> {
     let reference = reference.clone().with_default_tag();
     if reference.digest.is_some() {
         return Err(Error::new(
@@ -64,7 +76,7 @@ pub fn push(
     };
     let push = Push {
         engine,
-        client: engine.registries().client_for(&reference)?,
+        client,
         reference,
         observer,
     };
@@ -225,6 +237,13 @@ impl Push<'_> {
     fn blob(&self, blob: &Descriptor, from: Option<&String>, cancelled: &AtomicBool) -> Result<()> {
         let failed = |error: ketch_registry::Error| push_error(&self.reference, &error);
         let digest = &blob.digest;
+        if is_foreign(blob) {
+            // Not ours to give away: whoever pulls has it from where the manifest says.
+            self.observer.event(PullEvent::Exists {
+                digest: digest.clone(),
+            });
+            return Ok(());
+        }
         let mut there = self
             .client
             .blob_exists(&self.reference, digest)
@@ -278,6 +297,18 @@ impl Push<'_> {
             .map_err(|error| push_error(&self.reference, &error))?;
         Ok(())
     }
+}
+
+/// Layers that may not be distributed (Windows' base layers) and have URLs of their own.
+fn is_foreign(blob: &Descriptor) -> bool {
+    let kind =
+        blob.media_type.contains(".foreign.") || blob.media_type.contains(".nondistributable.");
+    let has_urls = blob
+        .other
+        .get("urls")
+        .and_then(|urls| urls.as_array())
+        .is_some_and(|urls| !urls.is_empty());
+    kind && has_urls
 }
 
 /// A blob's file that tells how far it was read, and ends when another transfer failed.
