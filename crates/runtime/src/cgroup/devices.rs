@@ -1,4 +1,7 @@
-//! Rules of the device cgroup: the last one that matches decides.
+//! Rules of the device cgroup: the last one that matches decides, and what none matches is refused.
+//!
+//! As with runc, the rules of a specification are followed by those for the devices that every container has: a
+//! specification as most tools write it refuses everything and relies on that.
 
 use ketch_spec::runtime::DeviceRule;
 
@@ -21,17 +24,70 @@ pub(super) const READ: u32 = 2;
 pub(super) const WRITE: u32 = 4;
 const ALL: u32 = MKNOD | READ | WRITE;
 
-/// Checks the rules. What comes before a rule about all devices does not count.
+/// Devices that every container may use: null, zero, full, random, urandom, tty, console, ptmx, pts; and making any
+/// node, which is no use of it. (block, major, minor, access)
+const ALWAYS: [(bool, Option<u32>, Option<u32>, u32); 11] = [
+    (false, None, None, MKNOD),
+    (true, None, None, MKNOD),
+    (false, Some(1), Some(3), ALL),
+    (false, Some(1), Some(5), ALL),
+    (false, Some(1), Some(7), ALL),
+    (false, Some(1), Some(8), ALL),
+    (false, Some(1), Some(9), ALL),
+    (false, Some(5), Some(0), ALL),
+    (false, Some(5), Some(1), ALL),
+    (false, Some(5), Some(2), ALL),
+    (false, Some(136), None, ALL),
+];
+
+/// Checks the rules and adds those about what is always allowed. What comes before a rule about all devices does not
+/// count, and neighbours about the same devices become one.
 pub(super) fn check(rules: &[DeviceRule]) -> Result<Vec<Rule>> {
     let mut checked = Vec::new();
     for rule in rules {
-        let rule = check_one(rule)?;
-        if rule.is_about_all() {
-            checked.clear();
+        add(&mut checked, check_one(rule)?);
+    }
+    if !matches!(
+        checked.as_slice(),
+        [Rule {
+            allow: true,
+            block: None,
+            ..
+        }]
+    ) {
+        for (block, major, minor, access) in ALWAYS {
+            let allow = true;
+            let block = Some(block);
+            add(
+                &mut checked,
+                Rule {
+                    allow,
+                    block,
+                    major,
+                    minor,
+                    access,
+                },
+            );
         }
-        checked.push(rule);
     }
     Ok(checked)
+}
+
+fn add(rules: &mut Vec<Rule>, rule: Rule) {
+    if rule.is_about_all() {
+        rules.clear();
+    }
+    // Reading and writing allowed one after the other is both allowed at once, unless something between them forbids.
+    for earlier in rules.iter_mut().rev() {
+        if earlier.is_about_the_same(rule) && earlier.allow == rule.allow {
+            earlier.access |= rule.access;
+            return;
+        }
+        if earlier.allow != rule.allow && earlier.overlaps(rule) {
+            break;
+        }
+    }
+    rules.push(rule);
 }
 
 fn check_one(rule: &DeviceRule) -> Result<Rule> {
@@ -76,36 +132,89 @@ fn check_one(rule: &DeviceRule) -> Result<Rule> {
 }
 
 impl Rule {
-    fn is_about_all(&self) -> bool {
+    fn is_about_all(self) -> bool {
         self.block.is_none()
+    }
+
+    fn is_about_the_same(self, other: Self) -> bool {
+        (self.block, self.major, self.minor) == (other.block, other.major, other.minor)
+    }
+
+    /// Whether there is a device that both are about.
+    fn overlaps(self, other: Self) -> bool {
+        let meet =
+            |one: Option<u32>, two: Option<u32>| one.is_none() || two.is_none() || one == two;
+        let kinds = self.block.is_none() || other.block.is_none() || self.block == other.block;
+        kinds && meet(self.major, other.major) && meet(self.minor, other.minor)
+    }
+
+    /// Whether it is about all devices that `other` is about.
+    fn covers(self, other: Self) -> bool {
+        let wider = |one: Option<u32>, two: Option<u32>| one.is_none() || one == two;
+        let kinds = self.block.is_none() || self.block == other.block;
+        kinds && wider(self.major, other.major) && wider(self.minor, other.minor)
     }
 }
 
-/// The lines that are written on version 1, and whether into `devices.allow`.
+/// The lines that are written on version 1, and whether into `devices.allow`: first what happens by default, then the
+/// exceptions, which is all that version 1 knows.
 pub(super) fn v1_lines(rules: &[DeviceRule]) -> Result<Vec<(bool, String)>> {
-    let line = |rule: Rule| {
-        let Some(block) = rule.block else {
-            return (rule.allow, "a".to_owned());
-        };
-        let number =
-            |number: Option<u32>| number.map_or("*".to_owned(), |number| number.to_string());
-        let letters = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')];
-        let access: String = letters
-            .iter()
-            .filter(|(bit, _)| rule.access & bit != 0)
-            .map(|(_, letter)| letter)
-            .collect();
-        let kind = if block { 'b' } else { 'c' };
-        (
-            rule.allow,
-            format!(
-                "{kind} {}:{} {access}",
-                number(rule.major),
-                number(rule.minor)
-            ),
-        )
-    };
-    Ok(check(rules)?.into_iter().map(line).collect())
+    let mut default = false;
+    let mut exceptions: Vec<Rule> = Vec::new();
+    for rule in check(rules)? {
+        if rule.is_about_all() {
+            default = rule.allow;
+            exceptions.clear();
+        } else if rule.allow != default {
+            exceptions.push(rule);
+        } else {
+            withdraw(&mut exceptions, rule)?;
+        }
+    }
+    let mut lines = vec![(default, "a".to_owned())];
+    lines.extend(
+        exceptions
+            .into_iter()
+            .map(|rule| (rule.allow, v1_line(rule))),
+    );
+    Ok(lines)
+}
+
+/// Takes `rule` out of the exceptions. A part of one cannot be taken out: version 1 would ignore it in silence.
+fn withdraw(exceptions: &mut Vec<Rule>, rule: Rule) -> Result<()> {
+    for exception in exceptions
+        .iter_mut()
+        .filter(|exception| exception.overlaps(rule))
+    {
+        if rule.covers(*exception) {
+            exception.access &= !rule.access;
+        } else if exception.access & rule.access != 0 {
+            let reason = format!(
+                "version 1 of cgroups cannot take {} out of {}",
+                v1_line(rule),
+                v1_line(*exception)
+            );
+            return Err(Error::unsupported("linux.resources.devices", reason));
+        }
+    }
+    exceptions.retain(|exception| exception.access != 0);
+    Ok(())
+}
+
+fn v1_line(rule: Rule) -> String {
+    let number = |number: Option<u32>| number.map_or("*".to_owned(), |number| number.to_string());
+    let letters = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')];
+    let access: String = letters
+        .iter()
+        .filter(|(bit, _)| rule.access & bit != 0)
+        .map(|(_, letter)| letter)
+        .collect();
+    let kind = if rule.block == Some(true) { 'b' } else { 'c' };
+    format!(
+        "{kind} {}:{} {access}",
+        number(rule.major),
+        number(rule.minor)
+    )
 }
 
 #[cfg(test)]
@@ -122,19 +231,91 @@ mod tests {
         }
     }
 
+    fn lines(rules: &[DeviceRule]) -> Vec<(bool, String)> {
+        let mut lines = v1_lines(rules).unwrap();
+        // What is always allowed comes last.
+        let own = lines.len().saturating_sub(ALWAYS.len());
+        if lines.len() > ALWAYS.len() {
+            lines.truncate(own.max(1));
+        }
+        lines
+    }
+
     #[test]
     fn lines_are_as_the_kernel_reads_them() {
         let rules = [
             rule(true, "c", 9, 9, "r"),
             rule(false, "a", -1, -1, "rwm"),
-            rule(true, "c", 1, 3, "rwm"),
-            rule(true, "b", -1, -1, "m"),
+            rule(true, "c", 10, 200, "r"),
+            rule(true, "c", 10, 200, "wm"),
+            rule(true, "b", 8, -1, "r"),
         ];
-        let lines = v1_lines(&rules).unwrap();
-        let expected = [(false, "a"), (true, "c 1:3 rwm"), (true, "b *:* m")];
+        let expected = [(false, "a"), (true, "c 10:200 rwm"), (true, "b 8:* r")];
         assert_eq!(
-            lines,
+            lines(&rules),
             expected.map(|(allow, line)| (allow, line.to_owned()))
+        );
+        let everything = [rule(true, "a", -1, -1, "rwm")];
+        assert_eq!(v1_lines(&everything).unwrap(), [(true, "a".to_owned())]);
+        assert_eq!(lines(&[]), [(false, "a".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_always_allowed_follows_and_is_enough_for_a_shell() {
+        let all = v1_lines(&[rule(false, "a", -1, -1, "rwm")]).unwrap();
+        assert_eq!(all.len(), 1 + ALWAYS.len());
+        assert!(
+            all.contains(&(true, "c 1:3 rwm".into())) && all.contains(&(true, "b *:* m".into()))
+        );
+    }
+
+    #[test]
+    fn a_rule_takes_back_what_an_earlier_one_gave() {
+        let rules = [
+            rule(false, "a", -1, -1, "rwm"),
+            rule(true, "c", 10, 200, "rwm"),
+            rule(true, "c", 10, 201, "rwm"),
+            rule(false, "c", 10, -1, "w"),
+            rule(false, "c", 10, 201, "rm"),
+        ];
+        let expected = [(false, "a"), (true, "c 10:200 rm")];
+        assert_eq!(
+            lines(&rules),
+            expected.map(|(allow, line)| (allow, line.to_owned()))
+        );
+        let part = [
+            rule(true, "c", 10, -1, "rw"),
+            rule(false, "c", 10, 200, "w"),
+        ];
+        assert!(
+            v1_lines(&part)
+                .unwrap_err()
+                .to_string()
+                .contains("c 10:200 w out of c 10:* rw")
+        );
+        // Version 2 can.
+        assert_eq!(
+            check(&part).unwrap()[..2]
+                .iter()
+                .filter(|rule| rule.allow)
+                .count(),
+            1
+        );
+    }
+
+    #[test]
+    fn rules_about_the_same_become_one_unless_something_is_between() {
+        let merged = check(&[rule(true, "c", 10, 1, "r"), rule(true, "c", 10, 1, "w")]).unwrap();
+        assert_eq!(merged[0].access, READ | WRITE);
+        let kept = check(&[
+            rule(true, "c", 10, 1, "r"),
+            rule(false, "c", 10, -1, "r"),
+            rule(true, "c", 10, 1, "w"),
+        ])
+        .unwrap();
+        assert_eq!(
+            kept[..3].iter().map(|rule| rule.access).collect::<Vec<_>>(),
+            [READ, READ, WRITE]
         );
     }
 

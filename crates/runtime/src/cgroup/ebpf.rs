@@ -146,31 +146,33 @@ mod tests_of_it {
     fn the_last_rule_that_matches_decides() {
         let rules = check(&[
             rule(false, "a", None, "rwm"),
-            rule(true, "c", None, "m"),
-            rule(true, "b", None, "m"),
-            rule(true, "c", Some((1, 3)), "rwm"),
-            rule(true, "c", Some((136, -1)), "rwm"),
-            rule(false, "c", Some((136, 7)), "w"),
+            rule(true, "c", Some((10, 3)), "rwm"),
+            rule(true, "c", Some((11, -1)), "rwm"),
+            rule(false, "c", Some((11, 7)), "w"),
         ])
         .unwrap();
         let program = compile(&rules);
         let (block, character) = (TYPE_BLOCK as u32, TYPE_CHARACTER as u32);
-        assert!(run(&program, character, READ | WRITE, 1, 3));
-        assert!(!run(&program, character, READ, 1, 4));
-        assert!(!run(&program, block, READ, 1, 3));
+        assert!(run(&program, character, READ | WRITE, 10, 3));
+        assert!(!run(&program, character, READ, 10, 4));
+        assert!(!run(&program, block, READ, 10, 3));
         assert!(run(&program, block, MKNOD, 8, 0));
         assert!(!run(&program, block, MKNOD | READ, 8, 0));
-        assert!(run(&program, character, READ | WRITE, 136, 6));
-        assert!(!run(&program, character, WRITE, 136, 7));
-        assert!(!run(&program, character, READ | WRITE, 136, 7));
-        assert!(run(&program, character, READ, 136, 7));
+        assert!(run(&program, character, READ | WRITE, 11, 6));
+        assert!(!run(&program, character, WRITE, 11, 7));
+        assert!(!run(&program, character, READ | WRITE, 11, 7));
+        assert!(run(&program, character, READ, 11, 7));
     }
 
     #[test]
     fn without_a_rule_for_all_the_rest_is_refused() {
-        let program = compile(&check(&[rule(true, "c", Some((1, 3)), "r")]).unwrap());
-        assert!(run(&program, TYPE_CHARACTER as u32, READ, 1, 3));
-        assert!(!run(&program, TYPE_CHARACTER as u32, WRITE, 1, 3));
-        assert!(!run(&program, TYPE_CHARACTER as u32, READ, 1, 5));
+        let program = compile(&check(&[rule(true, "c", Some((10, 3)), "r")]).unwrap());
+        assert!(run(&program, TYPE_CHARACTER as u32, READ, 10, 3));
+        assert!(!run(&program, TYPE_CHARACTER as u32, WRITE, 10, 3));
+        assert!(!run(&program, TYPE_CHARACTER as u32, READ, 10, 5));
+        assert!(
+            run(&program, TYPE_CHARACTER as u32, READ | WRITE, 1, 3),
+            "null"
+        );
     }
 }

@@ -104,6 +104,19 @@ pub(super) fn kill_all(directory: &Path) -> Result<(), SysError> {
     Ok(())
 }
 
+/// Sends a signal to processes; those that have ended are no error.
+pub(super) fn signal_all(processes: &[u32], signal: i32) -> Result<(), SysError> {
+    for &pid in processes {
+        if let Some(pidfd) = open_process(pid)? {
+            match ketch_sys::process::send_signal(&pidfd, signal) {
+                Err(error) if error.errno != Errno::SRCH => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
 fn open_process(pid: u32) -> Result<Option<std::os::fd::OwnedFd>, SysError> {
     let Some(pid) = Pid::from_raw(pid as i32) else {
         return Ok(None);

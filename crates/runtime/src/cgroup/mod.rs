@@ -11,13 +11,14 @@ mod file;
 mod stats;
 mod v1;
 mod v2;
+mod values;
 mod watch;
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ketch_spec::runtime::LinuxResources;
+use ketch_spec::runtime::{LinuxResources, NamespaceKind, Spec};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
 
@@ -168,6 +169,18 @@ impl Cgroup {
         }
     }
 
+    /// Gives the group to the container's user, so that what runs in it may make groups of its own: version 2 only,
+    /// where a user may be trusted with that; version 1 is left as it is. See [`owner`].
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn give_to(&self, uid: u32) -> Result<()> {
+        match &self.layout {
+            Layout::V1(_) => Ok(()),
+            Layout::V2(group) => group.give_to(uid),
+        }
+    }
+
     /// Changes limits. Those that are not given stay; device rules are set by [`Cgroup::create`] only.
     ///
     /// # Errors
@@ -180,9 +193,6 @@ impl Cgroup {
     }
 
     fn limit_devices(&self, resources: &LinuxResources) -> Result<()> {
-        if resources.devices.is_empty() {
-            return Ok(());
-        }
         match &self.layout {
             Layout::V1(groups) => groups.limit_devices(&resources.devices),
             Layout::V2(group) => group.limit_devices(&resources.devices),
@@ -249,6 +259,26 @@ impl Cgroup {
         }
     }
 
+    /// Whether its processes are frozen or being frozen; false where there is no freezer.
+    ///
+    /// # Errors
+    /// What the kernel says to reading the file.
+    pub fn is_frozen(&self) -> Result<bool> {
+        match &self.layout {
+            Layout::V1(groups) => groups.is_frozen(),
+            Layout::V2(group) => group.is_frozen(),
+        }
+    }
+
+    /// Sends a signal to every process in it and in groups below it.
+    ///
+    /// # Errors
+    /// A number that is no signal; what the kernel says.
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        let processes = self.processes()?;
+        file::signal_all(&processes, signal).during("signal the processes of the cgroup")
+    }
+
     /// What the processes use.
     ///
     /// # Errors
@@ -296,6 +326,19 @@ impl Cgroup {
     /// # Errors
     /// [`Error::Timeout`] if processes stay; what the kernel says.
     pub fn remove(&self, deadline: Duration) -> Result<()> {
+        let removed = self.remove_only(deadline);
+        match &self.layout {
+            Layout::V1(groups) => groups.remove_parents(),
+            Layout::V2(group) => group.remove_parent(),
+        }
+        removed
+    }
+
+    /// The same, leaving the group above it: it may be someone else's, who has nothing in it yet.
+    ///
+    /// # Errors
+    /// As [`Cgroup::remove`].
+    pub fn remove_only(&self, deadline: Duration) -> Result<()> {
         let until = Instant::now() + deadline;
         match &self.layout {
             Layout::V1(groups) => groups.remove(until),
@@ -309,6 +352,43 @@ impl Cgroup {
             other => other,
         })
     }
+}
+
+/// The user on this machine to whom a container's group is given, as the specification's "cgroup ownership" says: that of
+/// its process, where it has a cgroup namespace of its own and a cgroup file system that it can write to. None: the
+/// group stays root's.
+pub fn owner(spec: &Spec) -> Option<u32> {
+    let linux = spec.linux.as_ref()?;
+    let own = |kind| {
+        let mut namespaces = linux.namespaces.iter();
+        namespaces.any(|namespace| namespace.kind == kind && namespace.path.is_none())
+    };
+    let writable = spec.mounts.iter().any(|mount| {
+        let is_cgroup = matches!(mount.kind.as_str(), "cgroup" | "cgroup2");
+        is_cgroup && !mount.options.iter().any(|option| option == "ro" || option == "rro")
+    });
+    if !is_unified() || !own(NamespaceKind::Cgroup) || !writable {
+        return None;
+    }
+    let uid = spec.process.as_ref()?.user.uid;
+    let mappings = &linux.uid_mappings;
+    if mappings.is_empty() {
+        return (uid != 0).then_some(uid);
+    }
+    mappings.iter().find_map(|mapping| {
+        let offset = uid.checked_sub(mapping.container_id)?;
+        (offset < mapping.size).then(|| mapping.host_id + offset)
+    })
+}
+
+/// What is left out of resources, and why: for a log.
+pub fn warnings(resources: &LinuxResources) -> Vec<String> {
+    let memory = resources.memory.as_ref();
+    let kernel = memory.is_some_and(|memory| memory.kernel.is_some_and(|limit| limit != 0));
+    kernel
+        .then(|| "linux.resources.memory.kernel is not set: the kernel counts it with all other memory".to_owned())
+        .into_iter()
+        .collect()
 }
 
 fn check_path(path: &str) -> Result<()> {

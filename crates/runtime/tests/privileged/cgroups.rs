@@ -19,6 +19,24 @@ pub const CASES: &[Case] = &[
     ),
     ("privileged_pids_limit_bites", pids_limit),
     ("privileged_device_rules", device_rules),
+    (
+        "privileged_limits_that_depend_on_each_other",
+        limits_that_depend_on_each_other,
+    ),
+    (
+        "privileged_memory_in_all_its_fields",
+        memory_in_all_its_fields,
+    ),
+    ("privileged_unified_files", unified_files),
+    (
+        "privileged_groups_above_that_cannot_be",
+        groups_above_that_cannot_be,
+    ),
+    (
+        "privileged_cgroups_inside_another_container",
+        inside_another_container,
+    ),
+    ("privileged_a_cgroup_is_given_away", a_group_is_given_away),
     ("privileged_container_sees_its_own_cgroup", own_view),
     ("privileged_freeze_and_thaw", freeze_and_thaw),
     (
@@ -154,37 +172,317 @@ fn rule(allow: bool, kind: &str, numbers: Option<(i64, i64)>, access: &str) -> D
     }
 }
 
+/// A device without a driver: what the rules refuse is not permitted, what they allow does not exist.
 fn device_rules() {
     let world = World::new();
     let devices = vec![
         rule(false, "a", None, "rwm"),
-        rule(true, "c", None, "m"),
-        rule(true, "c", Some((1, 3)), "rwm"),
-        rule(true, "c", Some((1, 5)), "r"),
+        rule(true, "c", Some((4000, 1)), "r"),
+        rule(true, "c", Some((4000, 3)), "r"),
+        rule(true, "c", Some((4000, 3)), "w"),
     ];
     let resources = LinuxResources {
         devices,
         ..LinuxResources::default()
     };
     let cgroup = TestCgroup::new("devices", &resources);
-    let script = "echo > /dev/null && echo null; head -c 1 /dev/zero | wc -c; echo > /dev/zero; \
-                  head -c 1 /dev/full; mknod /tmp/zero c 1 5 && echo made; mknod /tmp/b b 8 0";
+    let script = "echo > /dev/null && echo null; head -c 1 /dev/zero | wc -c; mknod /tmp/b b 8 0 && echo made; \
+                  cat /dev/d1; echo > /dev/d1; cat /dev/d2; echo 1<> /dev/d3; cat /tmp/b";
     let mut spec = world.spec(script);
-    spec.linux_mut().devices = vec![LinuxDevice {
-        path: "/dev/x".into(),
+    let node = |minor| LinuxDevice {
+        path: format!("/dev/d{minor}"),
         kind: "c".into(),
-        major: 1,
-        minor: 11,
+        major: 4000,
+        minor,
         ..LinuxDevice::default()
-    }];
+    };
+    spec.linux_mut().devices = [1, 2, 3].map(node).to_vec();
     let outcome = world.run_in(&spec, Some(&cgroup.0));
     assert_eq!(outcome.stdout, "null\n1\nmade\n", "{outcome:?}");
-    assert_eq!(
-        outcome.stderr.matches("Operation not permitted").count(),
-        3,
-        "{outcome:?}"
+    let told = |text| outcome.stderr.matches(text).count();
+    assert_eq!(told("Operation not permitted"), 3, "{outcome:?}");
+    assert_eq!(told("No such device or address"), 2, "{outcome:?}");
+    let partly = LinuxResources {
+        devices: vec![
+            rule(true, "c", Some((4000, -1)), "rw"),
+            rule(false, "c", Some((4000, 1)), "w"),
+        ],
+        ..LinuxResources::default()
+    };
+    let path = format!("/ketch-test-{}/partly", std::process::id());
+    match Cgroup::create(&path, &partly) {
+        Err(error) => assert!(
+            !is_unified() && error.to_string().contains("cannot take"),
+            "{error}"
+        ),
+        Ok(cgroup) => {
+            assert!(is_unified());
+            cgroup.remove(Duration::ZERO).unwrap();
+        }
+    }
+}
+
+/// Limits that change together, and in which order.
+fn limits_that_depend_on_each_other() {
+    let cpu = |quota, burst, idle| Cpu {
+        quota,
+        burst,
+        idle,
+        ..Cpu::default()
+    };
+    let with = |cpu| LinuxResources {
+        cpu: Some(cpu),
+        ..LinuxResources::default()
+    };
+    let cgroup = TestCgroup::new("depend", &with(cpu(Some(50_000), Some(20_000), None)));
+    let quota = |cgroup: &Cgroup| read(cgroup, "cpu/cpu.cfs_quota_us", "cpu.max");
+    let burst = |cgroup: &Cgroup| read(cgroup, "cpu/cpu.cfs_burst_us", "cpu.max.burst");
+    for (new_quota, new_burst) in [(200_000, 150_000), (10_000, 5_000), (300_000, 300_000)] {
+        cgroup
+            .0
+            .update(&with(cpu(Some(new_quota), Some(new_burst), None)))
+            .unwrap();
+        assert_eq!(
+            quota(&cgroup.0).split(' ').next(),
+            Some(new_quota.to_string().as_str())
+        );
+        assert_eq!(burst(&cgroup.0), new_burst.to_string());
+    }
+    let period = Cpu {
+        period: Some(500_000),
+        ..Cpu::default()
+    };
+    cgroup.0.update(&with(period)).unwrap();
+    assert!(quota(&cgroup.0).starts_with("300000"), "the quota stays");
+    let idle = Cpu {
+        shares: Some(512),
+        ..cpu(None, None, Some(1))
+    };
+    cgroup.0.update(&with(idle)).unwrap();
+    assert_eq!(read(&cgroup.0, "cpu/cpu.idle", "cpu.idle"), "1");
+    let busy = Cpu {
+        shares: Some(512),
+        ..cpu(None, None, Some(0))
+    };
+    cgroup.0.update(&with(busy)).unwrap();
+    let weight = read(&cgroup.0, "cpu/cpu.shares", "cpu.weight");
+    assert_eq!(weight, if is_unified() { "20" } else { "512" });
+    let few = Cpu {
+        shares: Some(1),
+        ..Cpu::default()
+    };
+    match cgroup.0.update(&with(few)) {
+        Err(error) => assert!(
+            !is_unified() && error.to_string().contains("the least is 2"),
+            "{error}"
+        ),
+        Ok(()) => assert!(is_unified()),
+    }
+}
+
+fn memory_in_all_its_fields() {
+    let all = Memory {
+        limit: Some(64 << 20),
+        reservation: Some(32 << 20),
+        kernel: Some(1 << 20),
+        ..Memory::default()
+    };
+    let with = |memory| LinuxResources {
+        memory: Some(memory),
+        ..LinuxResources::default()
+    };
+    assert_eq!(ketch_runtime::cgroup::warnings(&with(all.clone())).len(), 1);
+    let cgroup = TestCgroup::new("fields", &with(all));
+    let reservation = read(&cgroup.0, "memory/memory.soft_limit_in_bytes", "memory.low");
+    assert_eq!(reservation, "33554432");
+    let world = World::new();
+    let _container = world.sleeper(&world.spec("echo; exec sleep 1000"), Some(&cgroup.0));
+    let careful = Memory {
+        limit: Some(4096),
+        check_before_update: Some(true),
+        ..Memory::default()
+    };
+    let error = cgroup.0.update(&with(careful)).unwrap_err().to_string();
+    assert!(error.contains("checkBeforeUpdate"), "{error}");
+    // 0 is not given, -1 is without limit.
+    for (given, expected) in [(0, "67108864"), (-1, "max")] {
+        cgroup.0.update(&memory(given)).unwrap();
+        let limit = read(&cgroup.0, "memory/memory.limit_in_bytes", "memory.max");
+        let is = if is_unified() || given == 0 {
+            limit
+        } else {
+            "max".into()
+        };
+        assert_eq!(is, expected);
+    }
+    let swappiness = Memory {
+        swappiness: Some(10),
+        ..Memory::default()
+    };
+    match cgroup.0.update(&with(swappiness)) {
+        Err(error) => assert!(
+            is_unified() && error.to_string().contains("memory.swappiness"),
+            "{error}"
+        ),
+        Ok(()) => assert_eq!(read(&cgroup.0, "memory/memory.swappiness", ""), "10"),
+    }
+}
+
+/// `unified`: files of version 2 by their names.
+fn unified_files() {
+    let path = format!("/ketch-test-{}/unified", std::process::id());
+    let with = |pairs: &[(&str, &str)]| LinuxResources {
+        unified: pairs
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect(),
+        ..LinuxResources::default()
+    };
+    let resources = with(&[
+        ("memory.high", "33554432"),
+        ("pids.max", "77"),
+        ("cgroup.max.depth", "3"),
+    ]);
+    if !is_unified() {
+        let error = Cgroup::create(&path, &resources).unwrap_err().to_string();
+        assert!(
+            error.contains("linux.resources.unified is not supported"),
+            "{error}"
+        );
+        return;
+    }
+    let cgroup = TestCgroup::new("unified", &resources);
+    assert_eq!(read(&cgroup.0, "", "memory.high"), "33554432");
+    assert_eq!(read(&cgroup.0, "", "pids.max"), "77");
+    assert_eq!(read(&cgroup.0, "", "cgroup.max.depth"), "3");
+    for (name, told) in [
+        (
+            "nothing.max",
+            "the nothing controller of cgroup version 2 is not supported",
+        ),
+        ("memory.nothing", "memory.nothing"),
+        ("../memory.high", "no name of a file"),
+    ] {
+        let error = cgroup
+            .0
+            .update(&with(&[(name, "1")]))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(told), "{error}");
+    }
+}
+
+/// Version 2: a group above with processes of its own, one that is threaded, and what is said about it.
+fn groups_above_that_cannot_be() {
+    if !is_unified() {
+        return;
+    }
+    let name = format!("ketch-test-above-{}", std::process::id());
+    let above = Path::new("/sys/fs/cgroup").join(&name);
+    let write = |file: &str, value: &str| std::fs::write(above.join(file), value).unwrap();
+    std::fs::create_dir(&above).unwrap();
+    let mut process = std::process::Command::new("sleep")
+        .arg("1000")
+        .spawn()
+        .unwrap();
+    write("cgroup.procs", &process.id().to_string());
+    let create = || {
+        Cgroup::create(&format!("/{name}/x"), &memory(64 << 20))
+            .unwrap_err()
+            .to_string()
+    };
+    let error = create();
+    assert!(
+        error.contains("processes of its own") && error.contains(&name),
+        "{error}"
     );
-    assert!(world.sh("head -c 1 /dev/full | wc -c").ok() == "1\n");
+    process.kill().unwrap();
+    process.wait().unwrap();
+    std::fs::create_dir(above.join("y")).unwrap();
+    std::fs::write(above.join("y/cgroup.type"), "threaded").unwrap();
+    let error = Cgroup::create(&format!("/{name}/y/x"), &LinuxResources::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("threaded") || error.contains("domain invalid"),
+        "{error}"
+    );
+    assert!(!above.join("y/x").exists());
+    std::fs::remove_dir(above.join("y")).unwrap();
+    std::fs::remove_dir(&above).unwrap();
+}
+
+/// Version 2 in a container of our own: everything is in the root that we see, which must be empty for limits below it.
+fn inside_another_container() {
+    if !is_unified() {
+        return;
+    }
+    let outer =
+        Path::new("/sys/fs/cgroup").join(format!("ketch-test-outer-{}", std::process::id()));
+    std::fs::create_dir(&outer).unwrap();
+    let controllers = "+cpu +io +memory +pids";
+    std::fs::write("/sys/fs/cgroup/cgroup.subtree_control", controllers).unwrap();
+    std::fs::write(outer.join("cgroup.procs"), "0").unwrap();
+    ketch_sys::namespace::unshare(
+        ketch_sys::namespace::Namespaces::CGROUP | ketch_sys::namespace::Namespaces::MOUNT,
+    )
+    .unwrap();
+    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )
+    .unwrap();
+    mount(
+        "/sys/fs/cgroup",
+        "/mnt",
+        "",
+        MountFlags::BIND | MountFlags::REC,
+        None,
+    )
+    .unwrap();
+    mount(
+        "cgroup2",
+        "/sys/fs/cgroup",
+        "cgroup2",
+        MountFlags::empty(),
+        None,
+    )
+    .unwrap();
+    let cgroup = TestCgroup::new("inner", &memory(64 << 20));
+    assert_eq!(read(&cgroup.0, "", "memory.max"), "67108864");
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    assert_eq!(own.trim(), "0::/init");
+    let world = World::new();
+    world.run_in(&world.spec("true"), Some(&cgroup.0)).ok();
+    drop(cgroup);
+    // Back, so that nothing stays.
+    std::fs::write("/mnt/cgroup.procs", "0").unwrap();
+    std::fs::remove_dir("/sys/fs/cgroup/init").unwrap();
+    let outer = Path::new("/mnt").join(outer.file_name().unwrap());
+    std::fs::remove_dir(outer).unwrap();
+}
+
+fn a_group_is_given_away() {
+    use std::os::unix::fs::MetadataExt;
+    let cgroup = TestCgroup::new("given", &memory(64 << 20));
+    cgroup.0.give_to(1234).unwrap();
+    if !is_unified() {
+        return;
+    }
+    let directory = Path::new("/sys/fs/cgroup").join(&cgroup.0.path()[1..]);
+    let owner = |name: &str| std::fs::metadata(directory.join(name)).unwrap().uid();
+    for name in [
+        "",
+        "cgroup.procs",
+        "cgroup.subtree_control",
+        "cgroup.threads",
+    ] {
+        assert_eq!(owner(name), 1234, "{name}");
+    }
+    for name in ["memory.max", "cpu.max", "cgroup.freeze"] {
+        assert_eq!(owner(name), 0, "{name}");
+    }
 }
 
 fn own_view() {
@@ -194,7 +492,7 @@ fn own_view() {
         "cat /proc/self/cgroup; cat /sys/fs/cgroup/memory.max; mkdir /sys/fs/cgroup/x"
     } else {
         "grep memory: /proc/self/cgroup; cat /sys/fs/cgroup/memory/memory.limit_in_bytes; \
-         mkdir /sys/fs/cgroup/memory/x; ls /sys/fs/cgroup/devices 2> /dev/null"
+         mkdir /sys/fs/cgroup/memory/x; ls /sys/fs/cgroup/cpuset 2> /dev/null"
     };
     let outcome = world.run_in(&world.spec(script), Some(&cgroup.0));
     let lines: Vec<&str> = outcome.stdout.lines().collect();

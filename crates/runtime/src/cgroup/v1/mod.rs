@@ -36,17 +36,14 @@ struct Group {
 impl Groups {
     /// Makes the directories that the resources need.
     pub fn create(path: &str, resources: &LinuxResources) -> Result<Self> {
-        if !resources.unified.is_empty() {
-            let reason = "this machine has cgroup version 1";
-            return Err(Error::unsupported("linux.resources.unified", reason));
-        }
         if resources.memory.is_some() && hierarchy("memory").is_none() {
             return Err(missing("memory"));
         }
         let mut groups = Self { groups: Vec::new() };
         for controller in wanted(resources) {
             let Some(hierarchy) = hierarchy(controller) else {
-                if ALWAYS.contains(&controller) {
+                let needless = controller == "devices" && resources.devices.is_empty();
+                if ALWAYS.contains(&controller) || needless {
                     continue;
                 }
                 groups.discard();
@@ -87,6 +84,7 @@ impl Groups {
     fn discard(&self) {
         // Called on the way to another error, which is the one to tell.
         let _ = self.remove(Instant::now());
+        self.remove_parents();
     }
 
     /// The directories that exist.
@@ -220,10 +218,24 @@ impl Groups {
         let mut first_error = Ok(());
         for group in &self.groups {
             let removed = file::remove(&group.directory, until).during("remove the cgroup");
-            file::remove_parent(&group.directory, &Path::new(MOUNT).join(&group.hierarchy));
             first_error = first_error.and(removed);
         }
         first_error
+    }
+
+    /// Removes the groups above if nobody else has one there.
+    pub fn remove_parents(&self) {
+        for group in &self.groups {
+            file::remove_parent(&group.directory, &Path::new(MOUNT).join(&group.hierarchy));
+        }
+    }
+
+    pub fn is_frozen(&self) -> Result<bool> {
+        let Some(directory) = self.directory("freezer") else {
+            return Ok(false);
+        };
+        let state = file::read_optional(directory, "freezer.state").during("ask the freezer")?;
+        Ok(state.is_some_and(|state| state.trim() != "THAWED"))
     }
 }
 
@@ -243,7 +255,7 @@ fn wanted(resources: &LinuxResources) -> Vec<&'static str> {
                 .iter()
                 .any(Option::is_some)
     };
-    add("devices", !resources.devices.is_empty());
+    add("devices", true);
     add("cpu", cpu.is_some_and(bandwidth));
     add(
         "cpuset",
@@ -314,7 +326,9 @@ mod tests {
 
     #[test]
     fn hierarchies_are_made_only_where_they_are_needed() {
-        assert_eq!(wanted(&LinuxResources::default()), ALWAYS);
+        let least = wanted(&LinuxResources::default());
+        assert_eq!(least[..ALWAYS.len()], ALWAYS);
+        assert_eq!(least[ALWAYS.len()..], ["devices"]);
         let cpu = Cpu {
             quota: Some(1),
             ..Cpu::default()
@@ -328,7 +342,7 @@ mod tests {
             network: Some(network),
             ..LinuxResources::default()
         };
-        assert_eq!(wanted(&resources)[ALWAYS.len()..], ["cpu", "net_cls"]);
+        assert_eq!(wanted(&resources)[ALWAYS.len()..], ["devices", "cpu", "net_cls"]);
         let cpu = Cpu {
             cpus: "0".into(),
             ..Cpu::default()
@@ -337,6 +351,6 @@ mod tests {
             cpu: Some(cpu),
             ..LinuxResources::default()
         };
-        assert_eq!(wanted(&resources)[ALWAYS.len()..], ["cpuset"]);
+        assert_eq!(wanted(&resources)[ALWAYS.len()..], ["devices", "cpuset"]);
     }
 }

@@ -1,5 +1,6 @@
 //! Version 2: one directory, with the controllers that the groups above it hand down.
 
+mod domain;
 mod limits;
 
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use ketch_spec::runtime::LinuxResources;
 use ketch_sys::Error as SysError;
 use rustix::event::PollFlags;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{Entry, MOUNT, file};
@@ -19,8 +20,6 @@ const FREEZE_DEADLINE: Duration = Duration::from_secs(10);
 /// Those that every container gets, where the machine has them.
 const ALWAYS: [&str; 4] = ["cpu", "io", "memory", "pids"];
 
-pub(super) use limits::rdma_line;
-
 /// The directory of one container.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -30,7 +29,13 @@ pub(super) struct Group {
 impl Group {
     pub fn create(path: &str, resources: &LinuxResources) -> Result<Self> {
         let group = Self::open(path);
-        group.make(resources).during("make the cgroup")?;
+        group.make(resources).map_err(domain::explain)?;
+        if let Err(error) = domain::check_type(&group.directory) {
+            // Whatever this says: the first error is the one to tell.
+            let _ = group.remove(Instant::now());
+            group.remove_parent();
+            return Err(error);
+        }
         Ok(group)
     }
 
@@ -41,9 +46,9 @@ impl Group {
         for _ in 0..100 {
             file::make(parent)?;
             // A second time after it: the one above may have been made anew in between, without controllers.
-            let made = hand_down(parent, &wanted)
+            let made = domain::hand_down(parent, &wanted)
                 .and_then(|()| make_one(&self.directory))
-                .and_then(|()| hand_down(parent, &wanted));
+                .and_then(|()| domain::hand_down(parent, &wanted));
             match made {
                 Err(error) if error.errno == Errno::NOENT => {}
                 other => return other,
@@ -79,6 +84,26 @@ impl Group {
         rustix::fs::open(&self.directory, flags, Mode::empty()).called_on("open", &self.directory)
     }
 
+    /// Gives the files that the kernel says may be given to `uid`: it may then make groups below.
+    pub fn give_to(&self, uid: u32) -> Result<()> {
+        let step = "give the cgroup to the container's user";
+        let list = std::fs::read_to_string("/sys/kernel/cgroup/delegate")
+            .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned());
+        let directory = self.open_directory().during(step)?;
+        let owner = Some(rustix::fs::Uid::from_raw(uid));
+        rustix::fs::fchown(&directory, owner, None)
+            .called_on("fchown", &self.directory)
+            .during(step)?;
+        for name in list.lines() {
+            match rustix::fs::chownat(&directory, name, owner, None, AtFlags::SYMLINK_NOFOLLOW) {
+                // Of a controller that the group does not have.
+                Err(Errno::NOENT) => {}
+                other => other.called_on("chownat", self.directory.join(name)).during(step)?,
+            }
+        }
+        Ok(())
+    }
+
     pub fn processes(&self) -> Result<Vec<u32>> {
         file::processes(&self.directory).during("list the processes of the cgroup")
     }
@@ -95,32 +120,16 @@ impl Group {
     pub fn freeze(&self) -> Result<()> {
         let step = "freeze the cgroup";
         let until = Instant::now() + FREEZE_DEADLINE;
-        let path = self.directory.join("cgroup.events");
-        let events = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .called_on("open", path)
-            .during(step)?;
         file::write(&self.directory, "cgroup.freeze", "1").during(step)?;
-        loop {
-            // The read comes first: it tells the kernel which state was seen, and a change after it wakes the poll.
-            let mut text = [0; 256];
-            let length = rustix::io::pread(&events, &mut text, 0)
-                .called_on("read", "cgroup.events")
-                .during(step)?;
-            let text = String::from_utf8_lossy(&text[..length]);
-            if file::keyed(&text, "frozen") == Some(1) {
-                return Ok(());
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                self.thaw()?;
-                let what = "the freezing of all processes".to_owned();
-                return Err(Error::Timeout {
-                    what,
-                    seconds: FREEZE_DEADLINE.as_secs(),
-                });
-            }
-            file::wait_readable(&events, PollFlags::PRI, left).during(step)?;
+        if self.wait_for_event("frozen", 1, until).during(step)? {
+            return Ok(());
         }
+        self.thaw()?;
+        let what = "the freezing of all processes".to_owned();
+        Err(Error::Timeout {
+            what,
+            seconds: FREEZE_DEADLINE.as_secs(),
+        })
     }
 
     pub fn thaw(&self) -> Result<()> {
@@ -131,9 +140,60 @@ impl Group {
     }
 
     pub fn remove(&self, until: Instant) -> Result<()> {
-        let removed = file::remove(&self.directory, until).during("remove the cgroup");
+        let step = "remove the cgroup";
+        loop {
+            // Not the removal's own walk: it would wait for one process after the other.
+            match file::remove(&self.directory, Instant::now()) {
+                Err(error) if error.errno == Errno::BUSY && Instant::now() < until => {
+                    self.wait_empty(until).during(step)?;
+                }
+                other => return other.during(step),
+            }
+        }
+    }
+
+    /// Waits until no process is in it or below it.
+    fn wait_empty(&self, until: Instant) -> Result<(), SysError> {
+        self.wait_for_event("populated", 0, until).map(drop)
+    }
+
+    /// Waits until a number in `cgroup.events` is as said; false: it did not become so.
+    fn wait_for_event(&self, key: &str, value: u64, until: Instant) -> Result<bool, SysError> {
+        let path = self.directory.join("cgroup.events");
+        let opened = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let events = match opened {
+            Err(Errno::NOENT) => return Ok(true),
+            other => other.called_on("open", &path)?,
+        };
+        loop {
+            // The read comes first: it tells the kernel which state was seen, and a change after it wakes the poll.
+            let mut text = [0; 256];
+            let length = match rustix::io::pread(&events, &mut text, 0) {
+                // The group was removed.
+                Err(Errno::NODEV) => return Ok(true),
+                other => other.called_on("read", &path)?,
+            };
+            let text = String::from_utf8_lossy(&text[..length]);
+            if file::keyed(&text, key) == Some(value) {
+                return Ok(true);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            file::wait_readable(&events, PollFlags::PRI, left)?;
+        }
+    }
+
+    /// Removes the group above if nobody else has one there.
+    pub fn remove_parent(&self) {
         file::remove_parent(&self.directory, Path::new(MOUNT));
-        removed
+    }
+
+    pub fn is_frozen(&self) -> Result<bool> {
+        let state = file::read_optional(&self.directory, "cgroup.freeze");
+        let state = state.during("ask the freezer")?;
+        Ok(state.is_some_and(|state| state.trim() == "1"))
     }
 }
 
@@ -175,32 +235,11 @@ fn wanted(resources: &LinuxResources) -> Vec<&'static str> {
     wanted
 }
 
-/// Hands controllers down from the root to `parent`'s children. Those that the machine does not have are left out:
-/// a limit that needs one fails by its file's name.
-fn hand_down(parent: &Path, wanted: &[&str]) -> Result<(), SysError> {
-    let mut directory = PathBuf::from(MOUNT);
-    let below = parent
-        .strip_prefix(MOUNT)
-        .unwrap_or(Path::new(""))
-        .to_owned();
-    let mut names = below.components();
-    loop {
-        let available = file::read_optional(&directory, "cgroup.controllers")?.unwrap_or_default();
-        let there = file::read_optional(&directory, "cgroup.subtree_control")?.unwrap_or_default();
-        let has = |text: &str, name: &str| text.split_whitespace().any(|word| word == name);
-        let missing: Vec<String> = wanted
-            .iter()
-            .filter(|name| has(&available, name) && !has(&there, name))
-            .map(|name| format!("+{name}"))
-            .collect();
-        if !missing.is_empty() {
-            file::write(&directory, "cgroup.subtree_control", &missing.join(" "))?;
-        }
-        match names.next() {
-            Some(name) => directory.push(name),
-            None => return Ok(()),
-        }
-    }
+/// Whether we are in a user namespace other than the machine's first.
+fn is_in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let all = ["0", "0", "4294967295"];
+    !map.split_whitespace().eq(all)
 }
 
 #[cfg(test)]
