@@ -88,6 +88,14 @@ impl Query {
             .filter(|value| !value.is_empty())
     }
 
+    /// All values of a parameter that are not empty.
+    pub fn all(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.0
+            .iter()
+            .filter(move |(have, value)| have == key && !value.is_empty())
+            .map(|(_, value)| value.as_str())
+    }
+
     /// Docker's idea of a boolean: missing, empty, `0`, `no`, `false` and `none` are false.
     pub fn flag(&self, key: &str) -> bool {
         self.get(key).is_some_and(|value| {

@@ -1,25 +1,32 @@
 //! Images.
 
 use hyper::StatusCode;
-use ketch_engine::image::{self, ImageSummary, ListFilter, RemovedImage};
+use ketch_engine::image::{self, ImageSummary, ListFilter, RemoveOptions, RemovedImage};
 use ketch_engine::{Error, ErrorKind, Result};
-use ketch_spec::Reference;
+use ketch_spec::{Platform, Reference};
 use serde_json::{Value, json};
 
-use crate::call::Call;
+use crate::call::{Call, Query};
 use crate::reply::Reply;
 use crate::shared::Shared;
 
 /// `GET /images/json`.
 pub fn list(shared: &Shared, call: &Call) -> Result<Reply> {
-    let filters =
-        call.query
-            .filters(&["reference", "dangling", "label", "before", "since", "until"])?;
+    let filters = call.query.filters(&[
+        "reference",
+        "dangling",
+        "label",
+        "label!",
+        "before",
+        "since",
+        "until",
+    ])?;
     let last = |key: &str| filters.values(key).last().cloned();
     let filter = ListFilter {
         references: filters.values("reference").to_vec(),
         dangling: filters.boolean("dangling")?,
         labels: filters.values("label").to_vec(),
+        without_labels: filters.values("label!").to_vec(),
         before: last("before"),
         since: last("since"),
         until: crate::filters::moment(&filters, "until")?,
@@ -57,14 +64,15 @@ fn summary(one: &ImageSummary, with_shared: bool) -> Value {
 
 /// `GET /images/{name}/json`.
 pub fn inspect(shared: &Shared, call: &Call) -> Result<Reply> {
-    call.query.refuse("platform")?;
-    image::inspect(&shared.engine, &call.name).map(Reply::json)
+    call.query.refuse("manifests")?;
+    let platform = platform(&call.query)?;
+    image::inspect(&shared.engine, &call.name, platform.as_ref()).map(Reply::json)
 }
 
 /// `GET /images/{name}/history`.
 pub fn history(shared: &Shared, call: &Call) -> Result<Reply> {
-    call.query.refuse("platform")?;
-    let entries = image::history(&shared.engine, &call.name)?;
+    let platform = platform(&call.query)?;
+    let entries = image::history(&shared.engine, &call.name, platform.as_ref())?;
     let lines = entries.into_iter().map(|entry| {
         json!({
             "Id": entry.id.map_or_else(|| "<missing>".to_owned(), |id| id.to_string()),
@@ -96,12 +104,58 @@ pub fn tag(shared: &Shared, call: &Call) -> Result<Reply> {
 
 /// `DELETE /images/{name}`.
 pub fn remove(shared: &Shared, call: &Call) -> Result<Reply> {
-    call.query.refuse("platforms")?;
-    let (force, no_prune) = (call.query.flag("force"), call.query.flag("noprune"));
-    let removed = image::remove(&shared.engine, &call.name, force, no_prune)?;
+    let options = RemoveOptions {
+        force: call.query.flag("force"),
+        no_prune: call.query.flag("noprune"),
+        platforms: platforms(&call.query, "platforms")?,
+    };
+    let removed = image::remove(&shared.engine, &call.name, &options)?;
     let lines = removed.into_iter().map(|line| match line {
         RemovedImage::Untagged(name) => json!({"Untagged": name}),
         RemovedImage::Deleted(id) => json!({"Deleted": id}),
     });
     Ok(Reply::json(lines.collect()))
+}
+
+/// The parameter `platform`: a JSON document (image specification, "platform"), or `os/arch[/variant]`.
+pub fn platform(query: &Query) -> Result<Option<Platform>> {
+    Ok(platforms(query, "platform")?.into_iter().next())
+}
+
+/// All values of a parameter that names platforms.
+pub fn platforms(query: &Query, key: &str) -> Result<Vec<Platform>> {
+    query.all(key).map(parse_platform).collect()
+}
+
+fn parse_platform(text: &str) -> Result<Platform> {
+    let parsed = match text.starts_with('{') {
+        true => serde_json::from_str::<Platform>(text).map_err(|error| error.to_string()),
+        false => text.parse::<Platform>().map_err(|error| error.to_string()),
+    };
+    parsed.map(Platform::normalised).map_err(|reason| {
+        Error::new(
+            ErrorKind::Invalid,
+            format!("failed to parse platform: {reason}"),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platforms_come_as_documents_or_words() {
+        let query = Query::parse(
+            "platform=%7B%22os%22%3A%22linux%22%2C%22architecture%22%3A%22arm64%22%7D&platforms=linux/amd64&platforms=linux/arm",
+        );
+        assert_eq!(
+            platform(&query).unwrap().unwrap().to_string(),
+            "linux/arm64"
+        );
+        let both = platforms(&query, "platforms").unwrap();
+        assert_eq!(both.len(), 2);
+        let bad = platform(&Query::parse("platform=a/b/c/d")).unwrap_err();
+        assert_eq!(bad.kind, ErrorKind::Invalid);
+    }
 }

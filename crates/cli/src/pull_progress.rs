@@ -1,17 +1,12 @@
 //! Progress of pulls and pushes: one line a change of state, or lines kept in place on a terminal.
 
-use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use ketch_engine::image::{PullEvent, PullObserver};
 use ketch_spec::image::{Descriptor, media_type};
-use ketch_spec::{Digest, Reference, size};
+use ketch_spec::{Digest, Reference};
 
-/// Shortest time between two redraws of a progress bar.
-const REDRAW: Duration = Duration::from_millis(100);
-/// Characters of a progress bar.
-const BAR: u64 = 50;
+use crate::board::{Board, Status, Stream};
 
 /// Where the lines go, and in whose words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,156 +22,96 @@ pub enum Sink {
 /// Shows events.
 pub struct Progress {
     sink: Sink,
-    terminal: bool,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Layers in the order of their first line, with what each line says.
-    lines: Vec<(String, String)>,
+    board: Board,
     /// What is being pulled, until its first line is written.
-    pulling: Option<Reference>,
-    last_bar: Option<Instant>,
+    pulling: Mutex<Option<Reference>>,
 }
 
 impl Progress {
     /// For one pull or push.
     pub fn new(sink: Sink) -> Self {
-        let terminal = match sink {
-            Sink::Stdout | Sink::Pushing => rustix::termios::isatty(io::stdout()),
-            Sink::Stderr => rustix::termios::isatty(io::stderr()),
+        let stream = match sink {
+            Sink::Stdout | Sink::Pushing => Stream::Stdout,
+            Sink::Stderr => Stream::Stderr,
         };
         Self {
             sink,
-            terminal,
-            state: Mutex::default(),
+            board: Board::new(stream),
+            pulling: Mutex::default(),
         }
     }
 
-    fn write(&self, text: &str) {
-        // Progress that nobody reads must not end the transfer.
-        let _ = match self.sink {
-            Sink::Stdout | Sink::Pushing => {
-                let mut out = io::stdout().lock();
-                out.write_all(text.as_bytes()).and_then(|()| out.flush())
-            }
-            Sink::Stderr => io::stderr().lock().write_all(text.as_bytes()),
-        };
-    }
-
-    /// Sets the line of a layer. A bar changes often: only terminals show it, and not too often.
-    fn set(&self, digest: &Digest, status: &str, is_bar: bool) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = crate::text::short_id(digest.as_str()).to_owned();
-        if is_bar {
-            let early = state.last_bar.is_some_and(|last| last.elapsed() < REDRAW);
-            if !self.terminal || early {
-                return;
-            }
-            state.last_bar = Some(Instant::now());
-        }
-        let status = status.to_owned();
-        let known = state.lines.iter().position(|(line, _)| *line == id);
-        match known {
-            Some(at) if state.lines[at].1 == status => return,
-            Some(at) => state.lines[at].1.clone_from(&status),
-            // What was not announced is no layer: a push also tells of the image config.
-            None => return,
-        }
-        let text = match known {
-            Some(at) if self.terminal => {
-                let up = state.lines.len() - at;
-                format!("\x1b[{up}A\r\x1b[2K{id}: {status}\x1b[{up}B\r")
-            }
-            _ => format!("{id}: {status}\n"),
-        };
-        self.write(&text);
+    /// Sets the line of a layer. What was not announced is no layer: a push also tells of the image config.
+    fn set(&self, digest: &Digest, status: Status) {
+        let id = crate::text::short_id(digest.as_str());
+        self.board.set(id, status, false);
     }
 
     /// The first lines: what is pulled, and each of its layers.
     fn announce(&self, layers: &[Descriptor]) {
-        let pushing = self.sink == Sink::Pushing;
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut text = String::new();
-        if let Some(reference) = state.pulling.take() {
-            text.push_str(&format!(
+        let pulling = self.pulling.lock();
+        if let Some(reference) = pulling.unwrap_or_else(PoisonError::into_inner).take() {
+            self.board.heading(&format!(
                 "{}: Pulling from {}\n",
                 version(&reference),
                 reference.repository
             ));
         }
-        let word = if pushing {
-            "Preparing"
-        } else {
-            "Pulling fs layer"
+        let word = match self.sink {
+            Sink::Pushing => "Preparing",
+            Sink::Stdout | Sink::Stderr => "Pulling fs layer",
         };
-        for layer in layers.iter().filter(|layer| is_layer(layer)) {
-            let id = crate::text::short_id(layer.digest.as_str()).to_owned();
-            if state.lines.iter().all(|(known, _)| *known != id) {
-                text.push_str(&format!("{id}: {word}\n"));
-                state.lines.push((id, word.to_owned()));
-            }
-        }
-        self.write(&text);
-    }
-
-    fn done_word(&self) -> &'static str {
-        if self.sink == Sink::Pushing {
-            "Pushed"
-        } else {
-            "Pull complete"
-        }
+        let layers = layers.iter().filter(|layer| is_layer(layer));
+        let ids = layers.map(|layer| crate::text::short_id(layer.digest.as_str()).to_owned());
+        self.board.add(ids, word);
     }
 }
 
 impl PullObserver for Progress {
     fn event(&self, event: PullEvent) {
         let pushing = self.sink == Sink::Pushing;
+        let done = |pulled: &str, pushed: &str| {
+            Status::Done(if pushing { pushed } else { pulled }.to_owned())
+        };
         match event {
             PullEvent::Resolving { reference } => {
                 if !pushing {
-                    self.state
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .pulling = Some(reference);
+                    let mut pulling = self.pulling.lock().unwrap_or_else(PoisonError::into_inner);
+                    *pulling = Some(reference);
                 }
             }
             PullEvent::Layers { layers } => self.announce(&layers),
             PullEvent::Exists { digest } => {
-                self.set(
-                    &digest,
-                    if pushing {
-                        "Layer already exists"
-                    } else {
-                        "Already exists"
-                    },
-                    false,
-                );
+                self.set(&digest, done("Already exists", "Layer already exists"));
             }
             PullEvent::Downloading {
                 digest,
                 done_bytes,
                 total_bytes,
             } => {
-                let word = if pushing { "Pushing" } else { "Downloading" };
-                self.set(&digest, &bar(word, done_bytes, total_bytes), true);
+                let bar = Status::Bar {
+                    word: if pushing { "Pushing" } else { "Downloading" },
+                    done_bytes,
+                    total_bytes,
+                };
+                self.set(&digest, bar);
             }
             PullEvent::Retrying {
                 digest,
                 reason,
                 after_s,
             } => {
-                self.set(
-                    &digest,
-                    &format!("Retrying in {after_s} seconds ({reason})"),
-                    false,
-                );
+                let text = format!("Retrying in {after_s} seconds ({reason})");
+                self.set(&digest, Status::Text(text));
             }
-            PullEvent::Verifying { digest } => self.set(&digest, "Verifying Checksum", false),
-            PullEvent::Unpacking { digest } => self.set(&digest, "Download complete", false),
-            PullEvent::Done { digest } => self.set(&digest, self.done_word(), false),
-            PullEvent::Finished { .. } => {}
+            PullEvent::Verifying { digest } => {
+                self.set(&digest, Status::Text("Verifying Checksum".into()));
+            }
+            PullEvent::Unpacking { digest } => {
+                self.set(&digest, Status::Text("Download complete".into()));
+            }
+            PullEvent::Done { digest } => self.set(&digest, done("Pull complete", "Pushed")),
+            PullEvent::Finished { .. } => self.board.finish(),
         }
     }
 }
@@ -195,23 +130,6 @@ fn version(reference: &Reference) -> String {
         (Some(tag), None) => tag.clone(),
         (None, None) => "latest".into(),
     }
-}
-
-/// `Downloading [=====>      ]  1.2MB/3.4MB`.
-fn bar(word: &str, done: u64, total: u64) -> String {
-    let filled = done
-        .saturating_mul(BAR)
-        .checked_div(total)
-        .unwrap_or(0)
-        .min(BAR);
-    let head = if filled < BAR { ">" } else { "" };
-    let full = "=".repeat(usize::try_from(filled).unwrap_or(0));
-    format!(
-        "{word} [{:<50}]  {}/{}",
-        format!("{full}{head}"),
-        size::human(done),
-        size::human(total)
-    )
 }
 
 /// The pull that `run`, `create` and `build` make when an image is not there.
@@ -249,45 +167,29 @@ impl PullObserver for Implicit {
         let Some(progress) = &self.progress else {
             return;
         };
+        progress.event(event.clone());
         if let PullEvent::Finished {
             reference,
             digest,
             newer,
-        } = &event
+        } = event
         {
-            let status = if *newer {
+            let status = if newer {
                 "Downloaded newer image"
             } else {
                 "Image is up to date"
             };
-            progress.write(&format!(
+            progress.board.heading(&format!(
                 "Digest: {digest}\nStatus: {status} for {}\n",
                 reference.familiar()
             ));
         }
-        progress.event(event);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bars_fill_from_the_left() {
-        assert_eq!(
-            bar("Downloading", 0, 0),
-            format!("Downloading [>{}]  0B/0B", " ".repeat(49))
-        );
-        assert_eq!(
-            bar("Pushing", 500, 1000),
-            format!("Pushing [{}>{}]  500B/1kB", "=".repeat(25), " ".repeat(24))
-        );
-        assert_eq!(
-            bar("Pushing", 9, 9),
-            format!("Pushing [{}]  9B/9B", "=".repeat(50))
-        );
-    }
 
     #[test]
     fn the_version_of_a_reference_is_its_digest_or_tag() {

@@ -10,7 +10,8 @@ use std::process::Command;
 
 use ketch_engine::container::{self, CreateRequest, NetworkRequest};
 use ketch_engine::image::{
-    self, Format, ImportOptions, ListFilter, PruneOptions, RemovedImage, Silent,
+    self, Format, ImportOptions, ListFilter, PruneOptions, RemoveOptions, RemovedImage,
+    SaveOptions, Silent,
 };
 use ketch_engine::layer::{self, CacheRecord, LayerDraft, LayerView};
 use ketch_engine::{Engine, EngineOptions, ErrorKind};
@@ -102,8 +103,19 @@ fn create_container(engine: &Engine, name: &str, image: &str) -> String {
 fn save(engine: &Engine, images: &[&str], format: Format) -> Vec<u8> {
     let images: Vec<String> = images.iter().map(|image| (*image).to_owned()).collect();
     let mut bytes = Vec::new();
-    image::save(engine, &images, &mut bytes, format).unwrap();
+    let options = SaveOptions {
+        format,
+        ..SaveOptions::default()
+    };
+    image::save(engine, &images, &mut bytes, &options, &Silent).unwrap();
     bytes
+}
+
+fn forced() -> RemoveOptions {
+    RemoveOptions {
+        force: true,
+        ..RemoveOptions::default()
+    }
 }
 
 fn skopeo(arguments: &[&str]) -> String {
@@ -294,12 +306,12 @@ fn privileged_images_are_found_by_every_name() {
         image::resolve(&engine, "again").unwrap().references.len(),
         3
     );
-    let document = image::inspect(&engine, "again").unwrap();
+    let document = image::inspect(&engine, "again", None).unwrap();
     assert_eq!(document["Id"], id.as_str());
     assert_eq!(document["RepoTags"].as_array().unwrap().len(), 3);
     assert_eq!(document["Config"]["Cmd"][0], "sh");
     assert_eq!(document["RootFS"]["Layers"].as_array().unwrap().len(), 1);
-    let history = image::history(&engine, "again").unwrap();
+    let history = image::history(&engine, "again", None).unwrap();
     assert_eq!(
         (
             history[0].created_by.as_str(),
@@ -394,11 +406,11 @@ fn privileged_removal_follows_dockers_rules() {
     );
     let untagged = |name: &str| RemovedImage::Untagged(name.to_owned());
     assert_eq!(
-        image::remove(&engine, "app:1", false, false).unwrap(),
+        image::remove(&engine, "app:1", &RemoveOptions::default()).unwrap(),
         [untagged("app:1")]
     );
-    let error =
-        image::remove(&engine, &id.hex()[..12], false, false).expect_err("several repositories");
+    let error = image::remove(&engine, &id.hex()[..12], &RemoveOptions::default())
+        .expect_err("several repositories");
     assert_eq!(error.kind, ErrorKind::Conflict);
     let short = id.short();
     assert_eq!(
@@ -407,25 +419,25 @@ fn privileged_removal_follows_dockers_rules() {
             "conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories"
         )
     );
-    image::remove(&engine, "other:1", false, false).unwrap();
+    image::remove(&engine, "other:1", &RemoveOptions::default()).unwrap();
 
     let container = create_container(&engine, "user", "app:2");
     let user = &container[..12];
-    let error = image::remove(&engine, "app:2", false, false).expect_err("in use");
+    let error = image::remove(&engine, "app:2", &RemoveOptions::default()).expect_err("in use");
     assert_eq!(
         error.message,
         format!(
             "conflict: unable to remove repository reference \"app:2\" (must force) - container {user} is using its referenced image {short}"
         )
     );
-    let error = image::remove(&engine, id.as_str(), false, false).expect_err("in use");
+    let error = image::remove(&engine, id.as_str(), &RemoveOptions::default()).expect_err("in use");
     assert_eq!(
         error.message,
         format!(
             "conflict: unable to delete {short} (must be forced) - image is being used by stopped container {user}"
         )
     );
-    let removed = image::remove(&engine, "app:2", true, false).unwrap();
+    let removed = image::remove(&engine, "app:2", &forced()).unwrap();
     assert_eq!(
         removed,
         [untagged("app:2"), RemovedImage::Deleted(id.to_string())]
@@ -444,7 +456,7 @@ fn privileged_removal_follows_dockers_rules() {
         "2024-01-01T00:00:00Z",
         &["app:1"],
     );
-    let removed = image::remove(&engine, "app:1", false, false).unwrap();
+    let removed = image::remove(&engine, "app:1", &RemoveOptions::default()).unwrap();
     let gone = [id.to_string(), base.digest.to_string()].map(RemovedImage::Deleted);
     assert_eq!(removed, [&[untagged("app:1")][..], &gone].concat());
     assert_empty(&engine);
@@ -454,18 +466,18 @@ fn privileged_removal_follows_dockers_rules() {
     let tricky = &id.hex()[..5];
     image::tag(&engine, "app:3", tricky).unwrap();
     assert_eq!(
-        image::remove(&engine, tricky, false, false).unwrap(),
+        image::remove(&engine, tricky, &RemoveOptions::default()).unwrap(),
         [untagged(&format!("{tricky}:latest"))]
     );
     let manifest = image::resolve(&engine, "app:3").unwrap().manifest.digest;
     assert_eq!(
-        image::remove(&engine, manifest.as_str(), false, false)
+        image::remove(&engine, manifest.as_str(), &RemoveOptions::default())
             .unwrap()
             .len(),
         3
     );
 
-    let error = image::remove(&engine, "app:1", true, false).expect_err("gone");
+    let error = image::remove(&engine, "app:1", &forced()).expect_err("gone");
     assert_eq!(error.message, "No such image: app:1");
 }
 
@@ -566,7 +578,7 @@ fn privileged_saved_images_load_with_the_same_digests() {
         );
         for bytes in [bytes.clone(), gzip(&bytes)] {
             let (_other_directory, other) = self::engine();
-            let loaded = image::load(&other, &bytes[..], &Silent).unwrap();
+            let loaded = image::load(&other, &bytes[..], &[], &Silent).unwrap();
             let ids: Vec<_> = loaded
                 .iter()
                 .map(|l| (l.id.clone(), l.references.len()))
@@ -578,7 +590,7 @@ fn privileged_saved_images_load_with_the_same_digests() {
                 save(&engine, &["one", "registry.example/two:1"], format)
             );
             assert_eq!(
-                image::load(&other, &bytes[..], &Silent).unwrap(),
+                image::load(&other, &bytes[..], &[], &Silent).unwrap(),
                 loaded,
                 "again, from what is here"
             );
@@ -599,14 +611,20 @@ fn privileged_saved_images_load_with_the_same_digests() {
     }
     let unnamed = save(&engine, &[&one.hex()[..12]], Format::Docker);
     let (_other_directory, other) = self::engine();
-    let loaded = image::load(&other, &unnamed[..], &Silent).unwrap();
+    let loaded = image::load(&other, &unnamed[..], &[], &Silent).unwrap();
     assert_eq!(
         (loaded[0].id.clone(), loaded[0].references.len()),
         (one.clone(), 0)
     );
     assert!(image::resolve(&other, one.as_str()).unwrap().is_dangling());
-    let error = image::save(&engine, &["nope".to_owned()], Vec::new(), Format::Docker)
-        .expect_err("no image");
+    let error = image::save(
+        &engine,
+        &["nope".to_owned()],
+        Vec::new(),
+        &SaveOptions::default(),
+        &Silent,
+    )
+    .expect_err("no image");
     assert_eq!(error.message, "No such image: nope:latest");
 }
 
@@ -654,7 +672,7 @@ fn privileged_imports_make_images_of_one_layer() {
         changes: vec!["CMD [\"sh\"]".into(), "ENV A=1".into()],
         ..ImportOptions::default()
     };
-    let id = image::import(&engine, &archive[..], &options).unwrap();
+    let id = image::import(&engine, &archive[..], &options, &Silent).unwrap();
     let found = image::resolve(&engine, "busybox").unwrap();
     assert_eq!((found.id, found.layers.len()), (id, 1));
     assert_eq!(found.config.config.unwrap().env, ["A=1"]);
@@ -670,13 +688,14 @@ fn privileged_imports_make_images_of_one_layer() {
         &other,
         &b"certainly not an archive of anything"[..],
         &ImportOptions::default(),
+        &Silent,
     );
     assert_eq!(error.expect_err("no archive").kind, ErrorKind::Invalid);
     let bad = ImportOptions {
         changes: vec!["RUN x".into()],
         ..ImportOptions::default()
     };
-    let error = image::import(&other, &archive[..], &bad).expect_err("a bad change");
+    let error = image::import(&other, &archive[..], &bad, &Silent).expect_err("a bad change");
     assert!(
         error
             .to_string()
@@ -696,6 +715,7 @@ fn privileged_archives_of_skopeo_load() {
             reference: Some(reference("busybox:1")),
             ..ImportOptions::default()
         },
+        &Silent,
     )
     .unwrap();
     let layout = engine
@@ -732,7 +752,7 @@ fn privileged_archives_of_skopeo_load() {
         ("zstd.tar", "copied:3"),
     ] {
         let (_other_directory, other) = self::engine();
-        let loaded = image::load(&other, fs::File::open(at(file)).unwrap(), &Silent).unwrap();
+        let loaded = image::load(&other, fs::File::open(at(file)).unwrap(), &[], &Silent).unwrap();
         assert_eq!(loaded.len(), 1, "{file}");
         let names: Vec<_> = loaded[0]
             .references
@@ -806,7 +826,7 @@ fn privileged_bad_archives_load_nothing() {
     ];
     for (bytes, message) in cases {
         let (_other_directory, other) = self::engine();
-        let error = image::load(&other, &bytes[..], &Silent).expect_err(message);
+        let error = image::load(&other, &bytes[..], &[], &Silent).expect_err(message);
         assert!(
             error.to_string().contains(message),
             "{error} does not say: {message}"

@@ -11,6 +11,7 @@ mod blob;
 mod challenge;
 mod client;
 mod credentials;
+mod download;
 mod error;
 mod login;
 mod manifest;
@@ -30,6 +31,7 @@ mod url;
 
 pub use client::Client;
 pub use credentials::{CredentialFile, CredentialsError, Kept, Login};
+pub use download::Download;
 pub use error::{Error, Result};
 pub use login::LoggedIn;
 pub use manifest::Fetched;

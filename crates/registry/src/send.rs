@@ -18,7 +18,7 @@ use crate::transport::{Exchange, Outgoing, is_transient};
 use crate::url::Url;
 
 /// Redirects in a row.
-const REDIRECTS_MAX: u32 = 5;
+pub(crate) const REDIRECTS_MAX: u32 = 5;
 /// Largest refusal that is read for its words, in bytes.
 const WORDS_MAX: u64 = 64 << 10;
 
@@ -199,7 +199,7 @@ impl Client {
         Ok(answer)
     }
 
-    fn exchange(
+    pub(crate) fn exchange(
         &self,
         registry: &Registry,
         call: &mut Call<'_, '_>,

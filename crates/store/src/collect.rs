@@ -108,6 +108,24 @@ impl Store {
         Ok(())
     }
 
+    /// Takes one document away, so that an index that names it has it no more; what only it needed goes with the next
+    /// collection. The guard shows that nobody else is in the store: it must be an exclusive one. Returns whether it was
+    /// here.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn forget(&self, digest: &Digest, _exclusive: &StoreLock) -> Result<bool> {
+        for place in [self.settled("blobs"), self.settling("blobs")] {
+            let path = place.join(digest.hex());
+            match fs::remove_file(&path) {
+                Ok(()) => return Ok(true),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io("unlink", path)(error)),
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether something unfinished lies about that has no owner: what a killed process or an earlier boot left. Two or
     /// three directory listings; takes no lock, so what another process is about to fill can be taken for it.
     ///

@@ -36,7 +36,7 @@ pub(super) fn perform(run: &Run<'_>, action: &Action) -> Result<()> {
             volume::remove(run.engine, name, true).or_else(gone)
         }),
         Action::RemoveImage(name) => unless_used(run, &format!("Image {name}"), || {
-            let removed = image::remove(run.engine, name, false, false);
+            let removed = image::remove(run.engine, name, &image::RemoveOptions::default());
             removed.map(drop).or_else(gone)
         }),
         other => change(run, other),

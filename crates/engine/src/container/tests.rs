@@ -39,7 +39,7 @@ fn image(engine: &Engine, changes: &[&str]) {
         changes: changes.iter().map(|&change| change.to_owned()).collect(),
         ..ImportOptions::default()
     };
-    image::import(engine, &empty[..], &options).unwrap();
+    image::import(engine, &empty[..], &options, &image::Silent).unwrap();
 }
 
 fn request(name: &str) -> CreateRequest {

@@ -1,9 +1,9 @@
 //! `history`.
 
 use jiff::Timestamp;
-use ketch_spec::Digest;
+use ketch_spec::{Digest, Platform};
 
-use super::{ImageError, resolve};
+use super::{ImageError, resolve_for};
 use crate::{Engine, Result};
 
 /// One line of an image's history.
@@ -23,12 +23,16 @@ pub struct HistoryEntry {
     pub tags: Vec<String>,
 }
 
-/// The instructions that made an image, the last one first.
+/// The instructions that made an image, the last one first; of the given platform where several are here.
 ///
 /// # Errors
-/// As [`resolve`].
-pub fn history(engine: &Engine, wanted: &str) -> Result<Vec<HistoryEntry>> {
-    let image = resolve(engine, wanted)?;
+/// As [`resolve_for`].
+pub fn history(
+    engine: &Engine,
+    wanted: &str,
+    platform: Option<&Platform>,
+) -> Result<Vec<HistoryEntry>> {
+    let image = resolve_for(engine, wanted, platform)?;
     let mut layers = image.layers.iter();
     let mut entries = Vec::with_capacity(image.config.history.len());
     for step in &image.config.history {

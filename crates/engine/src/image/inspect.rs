@@ -1,18 +1,21 @@
 //! `inspect` of an image: the JSON of Docker's Engine API 1.51, `ImageInspect`.
 
-use ketch_spec::Reference;
+use ketch_spec::{Platform, Reference};
 use serde_json::{Map, Value, json};
 
-use super::resolve::resolve_merged;
+use super::resolve::{resolve_for, resolve_merged};
 use super::{Image, ImageError};
 use crate::{Engine, Result};
 
-/// Docker's document about an image.
+/// Docker's document about an image; of the given platform where several are here.
 ///
 /// # Errors
-/// As [`super::resolve`].
-pub fn inspect(engine: &Engine, wanted: &str) -> Result<Value> {
-    let image = resolve_merged(engine, wanted)?;
+/// As [`super::resolve_for`].
+pub fn inspect(engine: &Engine, wanted: &str, platform: Option<&Platform>) -> Result<Value> {
+    let image = match platform {
+        Some(_) => resolve_for(engine, wanted, platform)?,
+        None => resolve_merged(engine, wanted)?,
+    };
     document(engine, &image)
 }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use ketch_spec::Digest;
 
+use super::usage::uses;
+use super::variant::ids_of;
 use super::{Image, no_such_image, read_all};
 use crate::{Engine, Result, container};
 
@@ -29,6 +31,8 @@ pub struct ListFilter {
     pub dangling: Option<bool>,
     /// `label=KEY` or `label=KEY=VALUE`: all of them.
     pub labels: Vec<String>,
+    /// `label!=KEY` or `label!=KEY=VALUE`: none of them.
+    pub without_labels: Vec<String>,
     /// `before=`: made before this image.
     pub before: Option<String>,
     /// `since=`: made after this image.
@@ -55,9 +59,10 @@ pub fn list(engine: &Engine, filter: &ListFilter) -> Result<Vec<ImageSummary>> {
         if !passes(&image, filter, before, since) || !keep_names(&mut image, &filter.references) {
             continue;
         }
+        let ids = ids_of(engine, &image.target)?;
         let users = containers
             .iter()
-            .filter(|container| container.config.image.id.as_ref() == Some(&image.id))
+            .filter(|container| uses(container, &ids))
             .count();
         let shared = image
             .layers
@@ -103,6 +108,10 @@ fn passes(
         && since.is_none_or(|bound| created > bound)
         && filter.until.is_none_or(|bound| created < bound)
         && filter.labels.iter().all(|label| has_label(image, label))
+        && !filter
+            .without_labels
+            .iter()
+            .any(|label| has_label(image, label))
 }
 
 /// `KEY` or `KEY=VALUE`.

@@ -1,5 +1,7 @@
 //! What a long verb tells while it works.
 
+use std::io::{self, Read};
+
 use ketch_spec::image::Descriptor;
 use ketch_spec::{Digest, Reference};
 
@@ -77,4 +79,79 @@ pub struct Silent;
 
 impl PullObserver for Silent {
     fn event(&self, _: PullEvent) {}
+}
+
+/// Told of the steps of a save, load or import. Called often; must not block.
+pub trait ArchiveObserver: Sync {
+    /// Something happened.
+    fn step(&self, step: ArchiveStep<'_>);
+}
+
+/// One step of a save, load or import. Layers are named by their digest, or, in older archives, by their path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArchiveStep<'a> {
+    /// Some of a layer has passed.
+    Progress {
+        /// The layer.
+        name: &'a str,
+        /// Bytes so far.
+        done_bytes: u64,
+        /// All of them; 0 if nobody knows.
+        total_bytes: u64,
+    },
+    /// A layer is there already.
+    Exists {
+        /// The layer.
+        name: &'a str,
+    },
+    /// A layer is complete.
+    Done {
+        /// The layer.
+        name: &'a str,
+        /// Its bytes.
+        total_bytes: u64,
+    },
+}
+
+impl ArchiveObserver for Silent {
+    fn step(&self, _: ArchiveStep<'_>) {}
+}
+
+/// A stream that tells how far it has been read.
+pub(super) struct Metered<'a, R> {
+    source: R,
+    name: &'a str,
+    done_bytes: u64,
+    total_bytes: u64,
+    observer: &'a dyn ArchiveObserver,
+}
+
+impl<'a, R: Read> Metered<'a, R> {
+    pub fn new(
+        source: R,
+        name: &'a str,
+        total_bytes: u64,
+        observer: &'a dyn ArchiveObserver,
+    ) -> Self {
+        Self {
+            source,
+            name,
+            done_bytes: 0,
+            total_bytes,
+            observer,
+        }
+    }
+}
+
+impl<R: Read> Read for Metered<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(buffer)?;
+        self.done_bytes += count as u64;
+        self.observer.step(ArchiveStep::Progress {
+            name: self.name,
+            done_bytes: self.done_bytes,
+            total_bytes: self.total_bytes,
+        });
+        Ok(count)
+    }
 }

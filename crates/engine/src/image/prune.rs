@@ -4,6 +4,8 @@ use jiff::Timestamp;
 
 use super::list::has_label;
 use super::remove::remove_records;
+use super::usage::uses;
+use super::variant::ids_of;
 use super::{RemovedImage, collect, read_all};
 use crate::{Engine, ErrorKind, Result, container};
 
@@ -37,9 +39,8 @@ pub fn prune(engine: &Engine, options: &PruneOptions) -> Result<Pruned> {
     let mut pruned = Pruned::default();
     let containers = container::list(engine)?;
     for image in read_all(engine)? {
-        let is_used = containers
-            .iter()
-            .any(|container| container.config.image.id.as_ref() == Some(&image.id));
+        let ids = ids_of(engine, &image.target)?;
+        let is_used = containers.iter().any(|container| uses(container, &ids));
         let created = image.created().unwrap_or(Timestamp::UNIX_EPOCH);
         let wanted = (options.all || image.is_dangling())
             && options.until.is_none_or(|until| created < until)

@@ -1,7 +1,9 @@
 //! `rmi`: the rules and words are those of Docker's image service (daemon/images/image_delete.go).
 
-use ketch_spec::{Digest, Reference};
+use ketch_spec::{Digest, Platform, Reference};
+use ketch_store::Freed;
 
+use super::remove_platform::remove_platforms;
 use super::resolve::{records_of, resolve_merged};
 use super::usage::{containers_of, is_running};
 use super::{Image, ImageError, collect, tell};
@@ -17,34 +19,45 @@ pub enum RemovedImage {
     Deleted(String),
 }
 
+/// How `rmi` removes.
+#[derive(Debug, Clone, Default)]
+pub struct RemoveOptions {
+    /// Although it is used by a stopped container, or named in several repositories.
+    pub force: bool,
+    /// Keep untagged parents. There are none here, so nothing is done about them either way.
+    pub no_prune: bool,
+    /// Only these platforms of it; empty means all.
+    pub platforms: Vec<Platform>,
+}
+
 /// Removes a name, and with its last name the image; or, given an id, the image with its names. Layers that containers
-/// use stay until those are removed. There are no untagged parents of images here, so nothing is done about them whatever
-/// `no_prune` (Docker's `--no-prune`: keep them) says.
+/// use stay until those are removed.
 ///
 /// # Errors
 /// `NotFound` ("No such image: x"), `Conflict` if a container uses the image (`force` overrides a stopped one) or, for
 /// an id, if it has names in several repositories (`force` overrides).
-pub fn remove(
-    engine: &Engine,
-    wanted: &str,
-    force: bool,
-    no_prune: bool,
-) -> Result<Vec<RemovedImage>> {
-    let _ = no_prune;
-    let (mut removed, gone) = remove_records(engine, wanted, force)?;
+pub fn remove(engine: &Engine, wanted: &str, options: &RemoveOptions) -> Result<Vec<RemovedImage>> {
+    if !options.platforms.is_empty() {
+        return remove_platforms(engine, wanted, &options.platforms, options.force);
+    }
+    let (mut removed, gone) = remove_records(engine, wanted, options.force)?;
     let Some(image) = gone else {
         return Ok(removed);
     };
     let freed = collect(engine)?;
-    let chains = chain_ids(&image.layers);
-    let layers = image
-        .layers
-        .iter()
-        .zip(&chains)
-        .rev()
-        .filter(|(diff_id, _)| freed.layers.contains(diff_id));
-    removed.extend(layers.map(|(_, chain)| RemovedImage::Deleted(chain.to_string())));
+    removed.extend(layer_lines(&image.layers, &freed));
     Ok(removed)
+}
+
+/// The layers of an image that a collection freed, uppermost first, by chain id.
+pub(super) fn layer_lines(
+    diff_ids: &[Digest],
+    freed: &Freed,
+) -> impl Iterator<Item = RemovedImage> {
+    let chains = chain_ids(diff_ids).into_iter().zip(diff_ids).rev();
+    chains
+        .filter(|(_, diff_id)| freed.layers.contains(diff_id))
+        .map(|(chain, _)| RemovedImage::Deleted(chain.to_string()))
 }
 
 /// As [`remove`], without freeing anything yet; returns the image if it is gone.
@@ -55,7 +68,7 @@ pub(super) fn remove_records(
 ) -> Result<(Vec<RemovedImage>, Option<Image>)> {
     let mut removed = Vec::new();
     let image = resolve_merged(engine, wanted)?;
-    let containers = containers_of(engine, &image.id)?;
+    let containers = containers_of(engine, &image.target)?;
     if is_by_id(&image, wanted) {
         check_by_id(&image, &containers, force)?;
     } else {

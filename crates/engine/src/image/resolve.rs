@@ -32,12 +32,7 @@ pub fn resolve_for(engine: &Engine, wanted: &str, platform: Option<&Platform>) -
         Some(manifest) => manifest,
         None => {
             let platform = platform.cloned().unwrap_or_else(Platform::host);
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                format!(
-                    "image with reference {wanted} was found but does not provide the specified platform ({platform})"
-                ),
-            ));
+            return Err(super::variant::not_provided(wanted, &platform));
         }
     };
     assemble(engine, &target, &manifest, &records)
@@ -254,7 +249,7 @@ pub(super) fn list_manifests(
 }
 
 /// Puts together what records and documents say.
-fn assemble(
+pub(super) fn assemble(
     engine: &Engine,
     target: &Descriptor,
     manifest: &Descriptor,

@@ -5,6 +5,7 @@
 
 mod copy;
 mod remove;
+mod unnamed;
 mod xattr;
 
 use std::ffi::{CString, OsStr};
@@ -17,6 +18,7 @@ use rustix::io::Errno;
 
 pub use copy::copy_file;
 pub use remove::{remove_tree, remove_tree_at};
+pub use unnamed::UnnamedFile;
 pub use xattr::{path_at, remove_xattr_at, set_xattr_at, xattrs_at};
 
 use crate::{Error, Result};

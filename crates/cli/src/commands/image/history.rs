@@ -4,11 +4,11 @@ use jiff::Timestamp;
 use ketch_engine::image::{self, HistoryEntry};
 use ketch_spec::{duration, size};
 
-use crate::command::{Arity, Command, Outcome, Refused, Verb};
+use crate::command::{Arity, Command, Outcome, Verb};
 use crate::context::Context;
 use crate::failure::Exit;
 use crate::format::{Listing, Row};
-use crate::{output, text};
+use crate::{output, platforms, text};
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -16,7 +16,6 @@ pub const COMMAND: Command = Command {
     usage: "[OPTIONS] IMAGE",
     about: "Show the history of an image",
     arity: Arity::Exactly(1),
-    refused: &[Refused::value("platform")],
     ..Command::of::<Args>()
 };
 
@@ -31,6 +30,9 @@ struct Args {
     /// Don't truncate output
     #[arg(long)]
     no_trunc: bool,
+    /// Show history for the given platform ('os[/arch[/variant]]')
+    #[arg(long, value_name = "string")]
+    platform: Option<String>,
     /// Only show image IDs
     #[arg(short, long)]
     quiet: bool,
@@ -49,7 +51,8 @@ const EXACT: &str = r"{{.ID}}\t{{.CreatedAt}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Com
 
 impl Verb for Args {
     fn run(self, context: &Context, operands: Vec<String>) -> Outcome {
-        let entries = image::history(context.engine()?, &operands[0])?;
+        let platform = platforms::one(self.platform.as_deref())?;
+        let entries = image::history(context.engine()?, &operands[0], platform.as_ref())?;
         let now = Timestamp::now();
         let rows: Vec<Row> = entries
             .iter()

@@ -1,15 +1,16 @@
 //! `ketch import`.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 
 use ketch_engine::image::{self, ImportOptions};
-use ketch_spec::{Platform, Reference};
+use ketch_spec::Reference;
 
+use crate::archive_progress::{ArchiveProgress, Work};
 use crate::command::{Arity, Command, Outcome, Verb};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::output;
+use crate::{output, platforms};
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -31,46 +32,45 @@ struct Args {
     /// Set platform if server is multi-platform capable
     #[arg(long, value_name = "string")]
     platform: Option<String>,
+    /// Suppress the progress
+    #[arg(short, long)]
+    quiet: bool,
 }
 
 impl Verb for Args {
     fn run(self, context: &Context, operands: Vec<String>) -> Outcome {
-        let wrong = |error: &dyn std::fmt::Display| Failure::usage(error.to_string());
         let reference = operands
             .get(1)
             .map(|text| text.parse::<Reference>())
             .transpose()
-            .map_err(|error| wrong(&error))?;
-        let platform = self
-            .platform
-            .filter(|text| !text.is_empty())
-            .map(|text| text.parse::<Platform>())
-            .transpose()
-            .map_err(|error| wrong(&error))?;
+            .map_err(|error| Failure::usage(error.to_string()))?;
+        let source = operands[0].as_str();
         let options = ImportOptions {
             reference,
             changes: self.change,
             message: self.message,
-            platform,
+            platform: platforms::one(self.platform.as_deref())?,
         };
-        let source = &operands[0];
-        if source.starts_with("http://") || source.starts_with("https://") {
-            return Err(Failure::usage(
-                "importing from a URL is not supported: download the file and import it",
-            ));
-        }
-        let reader: Box<dyn Read + Send> = if source == "-" {
-            Box::new(io::stdin())
+        let progress = ArchiveProgress::new(Work::Import, self.quiet);
+        let engine = context.engine()?;
+        let imported = if source == "-" {
+            image::import(engine, io::stdin().lock(), &options, &progress)
+        } else if is_url(source) {
+            image::import_url(engine, source, &options, &progress)
         } else {
-            let failure = |error| Failure::File {
+            let file = File::open(source).map_err(|error| Failure::File {
                 action: "open",
                 path: source.into(),
                 source: error,
-            };
-            Box::new(File::open(source).map_err(failure)?)
+            })?;
+            image::import(engine, file, &options, &progress)
         };
-        let id = image::import(context.engine()?, reader, &options)?;
-        output::print_line(&id.to_string())?;
+        progress.finish();
+        output::print_line(&imported?.to_string())?;
         Ok(Exit::SUCCESS)
     }
+}
+
+fn is_url(source: &str) -> bool {
+    source.starts_with("http://") || source.starts_with("https://")
 }

@@ -2,9 +2,10 @@
 
 use ketch_engine::image;
 
-use crate::command::{Arity, Command, Outcome, Refused, Verb};
+use crate::command::{Arity, Command, Outcome, Verb};
 use crate::commands::system::inspect;
 use crate::context::Context;
+use crate::platforms;
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -12,7 +13,6 @@ pub const COMMAND: Command = Command {
     usage: "[OPTIONS] IMAGE [IMAGE...]",
     about: "Display detailed information on one or more images",
     arity: Arity::AtLeast(1),
-    refused: &[Refused::value("platform")],
     ..Command::of::<Args>()
 };
 
@@ -21,10 +21,16 @@ struct Args {
     /// Format output: 'json' or a Go template
     #[arg(short, long, value_name = "string", default_value = "")]
     format: String,
+    /// Inspect a specific platform of the multi-platform image ('os[/arch[/variant]]')
+    #[arg(long, value_name = "string")]
+    platform: Option<String>,
 }
 
 impl Verb for Args {
     fn run(self, context: &Context, operands: Vec<String>) -> Outcome {
-        inspect::print(context, &self.format, &operands, image::inspect)
+        let platform = platforms::one(self.platform.as_deref())?;
+        inspect::print(context, &self.format, &operands, |engine, name| {
+            image::inspect(engine, name, platform.as_ref())
+        })
     }
 }

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use ketch_engine::image::{self, ImageSummary, ListFilter};
 use ketch_spec::{Reference, duration, size};
 
-use crate::command::{Arity, Command, Outcome, Refused, Verb};
+use super::tree;
+use crate::command::{Arity, Command, Outcome, Verb};
 use crate::context::Context;
-use crate::failure::Exit;
+use crate::failure::{Exit, Failure};
 use crate::filter::{self, Filter};
 use crate::format::{Listing, Row};
 use crate::{output, prompt, text};
@@ -17,7 +18,6 @@ pub const COMMAND: Command = Command {
     usage: "[OPTIONS] [REPOSITORY[:TAG]]",
     about: "List images",
     arity: Arity::AtMost(1),
-    refused: &[Refused::boolean("tree")],
     ..Command::of::<Args>()
 };
 
@@ -41,6 +41,9 @@ struct Args {
     /// Only show image IDs
     #[arg(short, long)]
     quiet: bool,
+    /// List multi-platform images as a tree (EXPERIMENTAL)
+    #[arg(long)]
+    tree: bool,
 }
 
 const HEADERS: &[(&str, &str)] = &[
@@ -65,7 +68,18 @@ const NONE: &str = "<none>";
 impl Verb for Args {
     fn run(self, context: &Context, operands: Vec<String>) -> Outcome {
         let _ = self.all;
-        let keys = ["dangling", "label", "before", "since", "reference", "until"];
+        if self.tree {
+            self.check_tree()?;
+        }
+        let keys = [
+            "dangling",
+            "label",
+            "label!",
+            "before",
+            "since",
+            "reference",
+            "until",
+        ];
         let filters = filter::collect(self.filter, &keys)?;
         let mut references = filters.values("reference").to_vec();
         references.extend(operands);
@@ -73,11 +87,17 @@ impl Verb for Args {
             references,
             dangling: filters.boolean("dangling")?,
             labels: filters.values("label").to_vec(),
+            without_labels: filters.values("label!").to_vec(),
             before: filters.values("before").last().cloned(),
             since: filters.values("since").last().cloned(),
             until: prompt::until(&filters)?,
         };
-        let images = image::list(context.engine()?, &filter)?;
+        let engine = context.engine()?;
+        let images = image::list(engine, &filter)?;
+        if self.tree {
+            output::print(&tree::render(engine, &images)?)?;
+            return Ok(Exit::SUCCESS);
+        }
         let now = Timestamp::now();
         let rows: Vec<Row> = images
             .iter()
@@ -99,6 +119,24 @@ impl Verb for Args {
         };
         output::print(&listing.render(&rows, &format, self.quiet)?)?;
         Ok(Exit::SUCCESS)
+    }
+}
+
+impl Args {
+    /// What a tree does not go together with, in Docker's words.
+    fn check_tree(&self) -> Result<(), Failure> {
+        let given = [
+            ("--quiet", self.quiet),
+            ("--no-trunc", self.no_trunc),
+            ("--show-digest", self.digests),
+            ("--format", self.format.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(Failure::usage(format!(
+                "{flag} is not yet supported with --tree"
+            ))),
+            None => Ok(()),
+        }
     }
 }
 

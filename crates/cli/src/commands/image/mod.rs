@@ -15,6 +15,7 @@ mod push;
 mod rm;
 mod save;
 mod tag;
+mod tree;
 
 pub use build_progress::Plain;
 

@@ -1,12 +1,12 @@
 //! `ketch rmi`.
 
 use ketch_engine::ErrorKind;
-use ketch_engine::image::{self, RemovedImage};
+use ketch_engine::image::{self, RemoveOptions, RemovedImage};
 
-use crate::command::{Arity, Command, Outcome, Refused, Verb};
+use crate::command::{Arity, Command, Outcome, Verb};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::{output, report};
+use crate::{output, platforms, report};
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -14,7 +14,6 @@ pub const COMMAND: Command = Command {
     usage: "[OPTIONS] IMAGE [IMAGE...]",
     about: "Remove one or more images",
     arity: Arity::AtLeast(1),
-    refused: &[Refused::value("platform")],
     ..Command::of::<Args>()
 };
 
@@ -26,14 +25,22 @@ struct Args {
     /// Do not delete untagged parents
     #[arg(long)]
     no_prune: bool,
+    /// Remove only the given platforms ('os[/arch[/variant]]') of a multi-platform image
+    #[arg(long, value_name = "strings")]
+    platform: Vec<String>,
 }
 
 impl Verb for Args {
     fn run(self, context: &Context, operands: Vec<String>) -> Outcome {
+        let options = RemoveOptions {
+            force: self.force,
+            no_prune: self.no_prune,
+            platforms: platforms::several(&self.platform)?,
+        };
         let engine = context.engine()?;
         let mut told = Exit::SUCCESS;
         for name in &operands {
-            match image::remove(engine, name, self.force, self.no_prune) {
+            match image::remove(engine, name, &options) {
                 Ok(removed) => output::print(&lines(&removed))?,
                 Err(error) => {
                     let ignored = self.force && error.kind == ErrorKind::NotFound;

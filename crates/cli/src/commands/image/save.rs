@@ -1,78 +1,75 @@
 //! `ketch save`.
 
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use ketch_engine::Engine;
-use ketch_engine::image::{self, Format};
+use ketch_engine::image::{self, Format, SaveOptions};
 
-use crate::command::{Arity, Command, Outcome, Refused, Verb};
+use crate::archive_progress::{ArchiveProgress, Work};
+use crate::command::{Arity, Command, Outcome, Verb};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
+use crate::{output_file, platforms};
 
 /// The command.
 pub const COMMAND: Command = Command {
     names: &["image save", "save"],
     usage: "[OPTIONS] IMAGE [IMAGE...]",
     about: "Save one or more images to a tar archive (streamed to STDOUT by default)",
+    details: "Formats: 'docker-archive' is what 'docker save' writes, which is also an OCI image layout;\n'oci-archive' is a tar archive of an OCI image layout only; 'oci-dir' is such a layout in\na directory (-o names it), to which images are added if it is there.",
     arity: Arity::AtLeast(1),
-    refused: &[Refused::value("platform")],
     ..Command::of::<Args>()
 };
 
 #[derive(clap::Args)]
 struct Args {
-    /// Write to a file, instead of STDOUT
+    /// Format: 'docker-archive', 'oci-archive' or 'oci-dir'
+    #[arg(long, value_name = "string", default_value = "docker-archive")]
+    format: String,
+    /// Write to a file or, with '--format oci-dir', a directory, instead of STDOUT
     #[arg(short, long, value_name = "string")]
     output: Option<PathBuf>,
+    /// Save only the given platforms ('os[/arch[/variant]]')
+    #[arg(long, value_name = "strings")]
+    platform: Vec<String>,
+    /// Suppress the progress
+    #[arg(short, long)]
+    quiet: bool,
 }
 
 impl Verb for Args {
     fn run(self, context: &Context, operands: Vec<String>) -> Outcome {
-        match &self.output {
-            Some(path) => to_file(context.engine()?, &operands, path)?,
-            None if rustix::termios::isatty(io::stdout()) => {
-                return Err(Failure::usage(
-                    "cowardly refusing to save to a terminal. Use the -o flag or redirect",
-                ));
+        let platforms = platforms::several(&self.platform)?;
+        let format = match self.format.as_str() {
+            "docker-archive" => Some(Format::Docker),
+            "oci-archive" => Some(Format::Oci),
+            "oci-dir" => None,
+            other => {
+                return Err(Failure::usage(format!(
+                    "unknown format {other:?}: must be one of \"docker-archive\", \"oci-archive\", \"oci-dir\""
+                )));
             }
-            None => {
-                let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
-                image::save(context.engine()?, &operands, &mut out, Format::Docker)?;
-                out.flush().map_err(Failure::stdout)?;
+        };
+        let progress = ArchiveProgress::new(Work::Save, self.quiet);
+        let saved = match (format, self.output) {
+            (None, None) => Err(Failure::usage("--format oci-dir needs a directory: use -o")),
+            (None, Some(path)) => {
+                let engine = context.engine()?;
+                image::save_directory(engine, &operands, &path, &platforms, &progress)
+                    .map_err(Failure::from)
             }
-        }
-        Ok(Exit::SUCCESS)
+            (Some(format), output) => {
+                let options = SaveOptions { format, platforms };
+                let write = |out: &mut dyn std::io::Write| {
+                    image::save(context.engine()?, &operands, out, &options, &progress)
+                        .map_err(Failure::from)
+                };
+                match output {
+                    Some(path) => output_file::write(&path, "failed to save image", write),
+                    None => output_file::write_stdout("save", write),
+                }
+            }
+        };
+        progress.finish();
+        saved.map(|()| Exit::SUCCESS)
     }
-}
-
-/// Writes beside the file and renames: what is there is whole.
-fn to_file(engine: &Engine, images: &[String], path: &Path) -> Result<(), Failure> {
-    let failure = |action, source| Failure::File {
-        action,
-        path: path.to_owned(),
-        source,
-    };
-    if path.metadata().is_ok_and(|found| !found.is_file()) {
-        // A pipe or a device is written as it is.
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .open(path)
-            .map_err(|source| failure("open", source))?;
-        image::save(engine, images, &mut file, Format::Docker)?;
-        return Ok(());
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".ketch-{}", std::process::id()));
-    let aside = path.with_file_name(name);
-    let file = std::fs::File::create(&aside).map_err(|source| failure("create", source))?;
-    let mut out = io::BufWriter::with_capacity(1 << 16, file);
-    let saved = image::save(engine, images, &mut out, Format::Docker)
-        .map_err(Failure::from)
-        .and_then(|()| out.flush().map_err(|source| failure("write", source)))
-        .and_then(|()| std::fs::rename(&aside, path).map_err(|source| failure("rename", source)));
-    if saved.is_err() {
-        let _ = std::fs::remove_file(&aside);
-    }
-    saved
 }

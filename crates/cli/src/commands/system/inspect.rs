@@ -70,7 +70,7 @@ fn is_absent(error: &Error) -> bool {
 fn find(engine: &Engine, kind: &str, name: &str, wants_size: bool) -> Result<Value, Error> {
     match kind {
         "container" => inspect_value(engine, name, wants_size),
-        "image" => image::inspect(engine, name),
+        "image" => image::inspect(engine, name, None),
         "network" => network::inspect(engine, name),
         _ => volume::inspect(engine, name),
     }

@@ -2,66 +2,147 @@
 
 use std::collections::BTreeMap;
 
-use ketch_spec::image::{Descriptor, ImageConfig, Index, Manifest};
-use ketch_spec::{Platform, Reference};
+use ketch_spec::image::{Descriptor, ImageConfig, Index, Manifest, media_type};
+use ketch_spec::{Digest, Platform, Reference};
 
 use super::contents::Contents;
-use super::{Loaded, check_layer, docker, invalid, parse, record};
+use super::{Loaded, Ready, check_layer, docker, invalid, parse, record_all};
 use crate::image::ImageError;
 use crate::image::resolve::list_manifests;
+use crate::image::variant::{not_provided, select};
 use crate::{Engine, Result};
 
 /// The full name of an entry.
 const NAME: &str = "io.containerd.image.name";
 /// Its name within the layout, which can be as little as a tag.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// How deep indexes may nest.
+const MAX_INDEX_DEPTH: usize = 8;
 
 /// By `index.json`: manifests keep their digests.
-pub(super) fn load(engine: &Engine, contents: &Contents) -> Result<Vec<Loaded>> {
+pub(super) fn load(
+    engine: &Engine,
+    contents: &Contents,
+    platforms: &[Platform],
+) -> Result<Vec<Loaded>> {
     let index: Index = parse("index.json", &contents.documents["index.json"])?;
     let names = docker::names(contents)?;
-    let mut loaded: Vec<Loaded> = Vec::new();
+    let mut ready = Vec::with_capacity(index.manifests.len());
     for descriptor in &index.manifests {
-        let target = Descriptor {
-            annotations: BTreeMap::new(),
-            ..descriptor.clone()
-        };
-        let mut manifests = Vec::new();
-        list_manifests(engine, &target, &mut manifests, 0)?;
-        if manifests.is_empty() {
-            return Err(invalid(format!(
-                "image {} is not in the archive",
-                target.digest
-            )));
-        }
-        for (manifest, _) in &manifests {
-            require_layers(engine, manifest, contents)?;
-        }
-        let platforms: Vec<Platform> = manifests
-            .iter()
-            .map(|(_, platform)| platform.clone())
-            .collect();
-        let shown = Platform::host().choose(&platforms).unwrap_or(0);
-        let document: Manifest = engine
-            .store()
-            .document(&manifests[shown].0.digest)
-            .map_err(ImageError::from)?;
-        let mut references: Vec<Reference> = name_of(descriptor).into_iter().collect();
-        if references.is_empty() {
-            references = names
-                .get(&document.config.digest)
-                .cloned()
-                .unwrap_or_default();
-        }
-        record(
-            engine,
-            document.config.digest,
-            &target,
-            references,
-            &mut loaded,
-        )?;
+        ready.extend(image(engine, contents, descriptor, &names, platforms)?);
     }
-    Ok(loaded)
+    if ready.is_empty() {
+        return Err(invalid("index.json names no image"));
+    }
+    record_all(engine, ready)
+}
+
+/// One entry's image; None for an attestation that stands beside its image.
+fn image(
+    engine: &Engine,
+    contents: &Contents,
+    descriptor: &Descriptor,
+    names: &BTreeMap<Digest, Vec<Reference>>,
+    platforms: &[Platform],
+) -> Result<Option<Ready>> {
+    let platform = descriptor.platform.as_ref();
+    if platform.is_some_and(|platform| platform.os == "unknown") {
+        return Ok(None);
+    }
+    let target = Descriptor {
+        annotations: BTreeMap::new(),
+        ..descriptor.clone()
+    };
+    keep(engine, contents, &target, platforms, 0)?;
+    let mut manifests = Vec::new();
+    list_manifests(engine, &target, &mut manifests, 0)?;
+    if manifests.is_empty() {
+        return Err(invalid(format!(
+            "image {} is not in the archive",
+            target.digest
+        )));
+    }
+    let all: Vec<Platform> = manifests.iter().map(|one| one.1.clone()).collect();
+    let name = name_of(descriptor);
+    for platform in platforms {
+        if platform.choose(&all).is_none() {
+            let wanted = name.as_ref().map(Reference::familiar);
+            let wanted = wanted.unwrap_or_else(|| target.digest.to_string());
+            return Err(not_provided(&wanted, platform));
+        }
+    }
+    for (manifest, _) in &manifests {
+        require_layers(engine, manifest, contents)?;
+    }
+    let shown = Platform::host().choose(&all).unwrap_or(0);
+    let document: Manifest = engine
+        .store()
+        .document(&manifests[shown].0.digest)
+        .map_err(ImageError::from)?;
+    let id = document.config.digest;
+    let mut references: Vec<Reference> = name.into_iter().collect();
+    if references.is_empty() {
+        references = names.get(&id).cloned().unwrap_or_default();
+    }
+    Ok(Some(Ready {
+        id,
+        target,
+        references,
+    }))
+}
+
+/// Puts the manifests below a target into the store: those of the wanted platforms, and of these, where an index offers
+/// several, those that are whole. What an archive has of other platforms is often only the manifest.
+fn keep(
+    engine: &Engine,
+    contents: &Contents,
+    target: &Descriptor,
+    platforms: &[Platform],
+    depth: usize,
+) -> Result<()> {
+    let store = engine.store();
+    if let Some(bytes) = contents.manifests.get(&target.digest) {
+        store.put("", bytes).map_err(ImageError::from)?;
+    }
+    let is_index = matches!(
+        target.media_type.as_str(),
+        media_type::INDEX | media_type::DOCKER_LIST
+    );
+    if !is_index || depth > MAX_INDEX_DEPTH || !store.has(&target.digest) {
+        return Ok(());
+    }
+    let index: Index = store.document(&target.digest).map_err(ImageError::from)?;
+    let chosen = select(&index.manifests, platforms);
+    let mut whole = Vec::with_capacity(chosen.len());
+    for child in &chosen {
+        if is_whole(engine, contents, child)? {
+            whole.push(child);
+        }
+    }
+    if whole.is_empty() {
+        // Then what is missing is to be told.
+        whole.extend(&chosen);
+    }
+    for child in whole {
+        keep(engine, contents, child, platforms, depth + 1)?;
+    }
+    Ok(())
+}
+
+/// Whether everything that a child of an index names is here.
+fn is_whole(engine: &Engine, contents: &Contents, child: &Descriptor) -> Result<bool> {
+    let store = engine.store();
+    let has = |digest: &Digest| contents.blobs.contains_key(digest) || store.has(digest);
+    match contents.manifests.get(&child.digest) {
+        None => Ok(store.has(&child.digest)),
+        Some(_) if child.media_type == media_type::INDEX => Ok(true),
+        Some(_) if child.media_type == media_type::DOCKER_LIST => Ok(true),
+        Some(bytes) => {
+            let manifest: Manifest = parse(child.digest.as_str(), bytes)?;
+            Ok(has(&manifest.config.digest)
+                && manifest.layers.iter().all(|layer| has(&layer.digest)))
+        }
+    }
 }
 
 /// Makes sure that every layer of a manifest is here and is what its config says.
