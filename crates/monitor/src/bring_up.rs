@@ -63,7 +63,9 @@ impl Monitor {
     fn bring_up(&mut self, made: &mut Made) -> Result<Started, StartFailure> {
         let (engine, config) = (&self.engine, &self.config);
         // 2. root
-        let root = root::mount(engine, config)?;
+        let (root, layers) = root::mount(engine, config)?;
+        // A later run's are in use before an earlier one's are let go of.
+        self.layers = Some(layers);
         // 3. what the config leaves open
         let prepared = spec::prepare(engine, config, root.as_fd())?;
         // 4. log, pipes

@@ -9,7 +9,7 @@ use ketch_engine::container::state::ExitRecord;
 use ketch_engine::container::{spec, user};
 use ketch_engine::event::Event;
 use ketch_engine::{Error, ErrorKind, Result};
-use ketch_runtime::{ExecOptions, Stdio, WindowSize};
+use ketch_runtime::{ExecOptions, Lifetime, Stdio, WindowSize};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 
@@ -98,6 +98,7 @@ impl Monitor {
             stdio,
             preserve_fds: 0,
             seccomp: run.made.filter().filter(|_| !config.privileged),
+            lifetime: Lifetime::Parents,
         };
         let mut process = ketch_runtime::exec(options).map_err(|error| runtime_error(&error))?;
         if let Some(console) = process.take_console() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ketch_engine::container::control::Reply;
 use ketch_engine::container::state::ExitRecord;
 use ketch_engine::container::stream::Frame;
+use ketch_engine::layer::LayerUse;
 use ketch_engine::{Error, ErrorKind, Result};
 use ketch_network::{IdleBridge, RetiredBridge};
 use ketch_runtime::Container;
@@ -27,6 +28,8 @@ pub fn tell_exit(control: &mut Control, exit: &ExitRecord) {
 pub struct Leftovers {
     /// The last run's mount namespace.
     pub mounts: Option<Container>,
+    /// The image's layers: the last to use one unmounts it.
+    pub layers: Option<LayerUse>,
     /// The mount of our own program.
     pub program: Option<OwnedFd>,
     /// Bridges of networks that nobody is in.
@@ -86,6 +89,7 @@ impl LastWords {
     /// Waits until every client has got what is for it, or has left; before that, does what nobody waits for.
     pub fn linger(mut self) {
         drop(self.leftovers.mounts.take());
+        drop(self.leftovers.layers.take());
         drop(self.leftovers.program.take());
         for bridge in self.leftovers.bridges.drain(..) {
             // What fails is swept up with the next one.

@@ -20,6 +20,7 @@ use ketch_engine::container::state::{ContainerState, ExitRecord, Status};
 use ketch_engine::container::{AttachStreams, SecretEnv};
 use ketch_engine::event::{self, Event};
 use ketch_engine::lock::OwnerLock;
+use ketch_engine::layer::LayerUse;
 use ketch_engine::{Engine, EngineOptions, Error, ErrorKind, Result, container, record};
 use ketch_network::{IdleBridge, RetiredBridge};
 use ketch_runtime::Container;
@@ -80,6 +81,8 @@ pub struct Monitor {
     pub idle: Vec<IdleBridge>,
     /// The mounts of the last run, if they are to be taken down after everything else.
     pub mounts: Option<Container>,
+    /// The image's layers, in use from the first run to the end.
+    pub layers: Option<LayerUse>,
     /// For reads; one for all of them.
     pub buffer: Vec<u8>,
     restarts: Restarts,
@@ -100,6 +103,7 @@ impl Monitor {
             run_root: arguments.run_root.clone(),
             executable: arguments.executable.clone(),
             registry_config: None,
+            layer_forms: Default::default(),
         })?;
         let id = arguments.id.clone();
         let (config, state) = load::load_record(&engine, &id)?;
@@ -137,6 +141,7 @@ impl Monitor {
             retired: Vec::new(),
             idle: Vec::new(),
             mounts: None,
+            layers: None,
             buffer: vec![0; 16 * 1024],
             chores_at: None,
             program,
@@ -311,6 +316,7 @@ impl Monitor {
             clients,
             Leftovers {
                 mounts: self.mounts,
+                layers: self.layers,
                 program: Some(self.program),
                 bridges: self.retired,
                 idle: self.idle,

@@ -9,15 +9,17 @@ use ketch_sys::mount::{self as attr, Attributes, set_attributes};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, move_mount,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, fsconfig_create,
+    fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick,
+    move_mount,
 };
 
 use crate::cgroup::HierarchyMount;
 use crate::error::{Called, During, Error, Result};
-use crate::mounts::{MountPlan, Object, clone_tree};
+use crate::mounts::{self, MountPlan, Object, clone_tree};
 use crate::options::Options;
 use crate::resolve::{self, PROC_MAGIC, PointKind};
+use crate::{copy_up, id_map};
 
 /// What below /proc may be mounted over: files that say how much of the machine there is.
 const PROC_EXCEPTIONS: [&str; 9] = [
@@ -41,53 +43,140 @@ pub(crate) struct CgroupView {
     pub private: bool,
 }
 
-/// Makes all mounts below `root`.
+/// Makes all mounts below `root`, in their order. Those that come back are to be made read-only when everything is in
+/// its place: more is made and mounted in them until then.
 pub(crate) fn attach_all(
     root: BorrowedFd<'_>,
     plans: &[MountPlan],
     cgroups: &CgroupView,
-) -> Result<()> {
+) -> Result<Vec<OwnedFd>> {
+    let mut late = Vec::new();
     for plan in plans {
         let step = || format!("mount {}", plan.destination.display());
+        if matches!(plan.object, Object::Remount) {
+            remount(root, plan)?;
+            continue;
+        }
         let point = open_point(root, plan)?;
         match &plan.object {
-            Object::Tree(tree) => attach(tree.as_fd(), point.as_fd()).during(step())?,
+            Object::Tree(tree) => attach(tree.as_fd(), point.fd.as_fd()).during(step())?,
             Object::New(kind, source) => {
-                let mount = new_file_system(kind, source, &plan.options).during(step())?;
-                attach(mount.as_fd(), point.as_fd()).during(step())?;
-                propagate(mount.as_fd(), &plan.options).during(step())?;
+                late.extend(attach_new(kind, source, plan, &point)?);
             }
-            Object::Cgroup => attach_cgroups(point.as_fd(), plan, cgroups).during(step())?,
+            Object::Cgroup => attach_cgroups(point.fd.as_fd(), plan, cgroups).during(step())?,
+            Object::Remount => {}
         }
     }
-    Ok(())
+    Ok(late)
 }
 
-fn open_point(root: BorrowedFd<'_>, plan: &MountPlan) -> Result<OwnedFd> {
+/// A place to mount at.
+struct Point {
+    fd: OwnedFd,
+    /// Whether it was not there before.
+    made: bool,
+}
+
+fn attach_new(
+    kind: &str,
+    source: &str,
+    plan: &MountPlan,
+    point: &Point,
+) -> Result<Option<OwnedFd>> {
+    let step = || format!("mount {}", plan.destination.display());
+    let mut options = plan.options.clone();
+    let tmpfs = kind == "tmpfs";
+    if tmpfs && !point.made && !options.has_data("mode") {
+        // Who replaces a directory wants what it was for: /tmp stays open to all.
+        let stat = rustix::fs::fstat(&point.fd)
+            .called("fstat")
+            .during(step())?;
+        let mode = format!("{:o}", stat.st_mode & 0o7777);
+        options.data.insert(0, ("mode".into(), Some(mode)));
+    }
+    let late =
+        (tmpfs || plan.destination == Path::new("/dev")) && options.own.set & attr::READ_ONLY != 0;
+    if late {
+        options.own.set &= !attr::READ_ONLY;
+    }
+    let mount = new_file_system(kind, source, &options).during(step())?;
+    if options.copy_up && !point.made {
+        let source = reopen(point.fd.as_fd()).during(step())?;
+        copy_up::copy(source.as_fd(), mount.as_fd()).during(format!(
+            "copy {} into its tmpfs",
+            plan.destination.display()
+        ))?;
+    }
+    if let Some(namespace) = &plan.id_map {
+        let destination = plan.destination.to_string_lossy();
+        id_map::apply(mount.as_fd(), &destination, false, namespace.as_fd())?;
+    }
+    attach(mount.as_fd(), point.fd.as_fd()).during(step())?;
+    propagate(mount.as_fd(), &options).during(step())?;
+    Ok(late.then_some(mount))
+}
+
+/// The same directory, for reading.
+fn reopen(directory: BorrowedFd<'_>) -> Result<OwnedFd, SysError> {
+    resolve::open_without_links(
+        directory,
+        Path::new("."),
+        OFlags::RDONLY | OFlags::DIRECTORY,
+    )
+}
+
+/// Changes what is mounted at the destination: the attributes that are named, no others, and of the file system what
+/// its own options say. `ro` is the mount's: the file system may have other mounts, outside of the container.
+fn remount(root: BorrowedFd<'_>, plan: &MountPlan) -> Result<()> {
+    let step = || format!("remount {}", plan.destination.display());
+    let point = resolve::open(root, &plan.destination, OFlags::PATH).during(step())?;
+    match mounts::change(point.as_fd(), &plan.options) {
+        Err(error) if error.errno == Errno::INVAL => {
+            let field = format!("mount at {}", plan.destination.display());
+            return Err(Error::invalid(field, "remount: nothing is mounted there"));
+        }
+        other => other.during(step())?,
+    }
+    mounts::set_propagation(point.as_fd(), &plan.options.propagation).during(step())?;
+    let bind = plan.options.bind.is_some();
+    if bind || (plan.options.data.is_empty() && plan.options.flags.is_empty()) {
+        return Ok(());
+    }
+    let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
+    let context = fspick(&point, "", flags).called("fspick").during(step())?;
+    configure(context.as_fd(), "", &plan.options)
+        .and_then(|()| fsconfig_reconfigure(context.as_fd()).called("fsconfig reconfigure"))
+        .map_err(|error| explain(context.as_fd(), "remount", error))
+        .during(step())
+}
+
+fn open_point(root: BorrowedFd<'_>, plan: &MountPlan) -> Result<Point> {
     let path = plan.destination.as_path();
     let step = || format!("mount point {}", path.display());
     let kind = match &plan.object {
         Object::Tree(tree) if !resolve::is_directory(tree).during(step())? => PointKind::File,
         _ => PointKind::Directory,
     };
-    let point = resolve::mount_point(root, path, kind).during(step())?;
+    let (fd, made) = resolve::open_or_make(root, path, kind).during(step())?;
     if matches!(&plan.object, Object::New(kind, _) if kind == "proc" || kind == "sysfs") {
         // What is masked below it later is masked by path: no link of the image may lead elsewhere.
-        return resolve::open_without_links(root, path, OFlags::PATH | OFlags::DIRECTORY)
-            .during(format!("{} must be an ordinary directory", path.display()));
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let fd = resolve::open_without_links(root, path, flags)
+            .during(format!("{} must be an ordinary directory", path.display()))?;
+        return Ok(Point { fd, made });
     }
-    if resolve::is_on(&point, PROC_MAGIC).during(step())? && !may_cover(plan)? {
+    if resolve::is_on(&fd, PROC_MAGIC).during(step())? && !may_cover(plan)? {
         let reason = "what is below /proc may not be covered";
         return Err(Error::invalid(
             format!("mount at {}", path.display()),
             reason,
         ));
     }
-    if (kind == PointKind::Directory) != resolve::is_directory(&point).during(step())? {
+    if (kind == PointKind::Directory) != resolve::is_directory(&fd).during(step())? {
         return Err(SysError::on("move_mount", path, Errno::NOTDIR))
             .during("a directory can be mounted on a directory only, a file on a file only");
     }
-    Ok(point)
+    Ok(Point { fd, made })
 }
 
 /// Whether a mount point on procfs is one of those that do no harm.
@@ -116,9 +205,36 @@ pub(crate) fn new_file_system(
     source: &str,
     options: &Options,
 ) -> Result<OwnedFd, SysError> {
+    match create(kind, source, options, false) {
+        // A device that cannot be written, or a file system that never can.
+        Err(error)
+            if matches!(error.errno, Errno::ACCESS | Errno::ROFS) && is_read_only(options) =>
+        {
+            create(kind, source, options, true)
+        }
+        other => other,
+    }
+}
+
+fn is_read_only(options: &Options) -> bool {
+    options.own.set & attr::READ_ONLY != 0
+}
+
+fn create(
+    kind: &str,
+    source: &str,
+    options: &Options,
+    read_only: bool,
+) -> Result<OwnedFd, SysError> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)
         .map_err(|errno| SysError::on("fsopen", kind, errno))?;
-    configure(context.as_fd(), source, options)
+    let flag = if read_only {
+        fsconfig_set_flag(context.as_fd(), "ro").called("fsconfig ro")
+    } else {
+        Ok(())
+    };
+    flag.and_then(|()| configure(context.as_fd(), source, options))
+        .and_then(|()| fsconfig_create(context.as_fd()).called("fsconfig create"))
         .map_err(|error| explain(context.as_fd(), kind, error))?;
     let attributes = MountAttrFlags::from_bits_retain(options.own.set as u32);
     fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
@@ -129,6 +245,9 @@ fn configure(context: BorrowedFd<'_>, source: &str, options: &Options) -> Result
     if !source.is_empty() {
         fsconfig_set_string(context, "source", source).called("fsconfig source")?;
     }
+    for flag in &options.flags {
+        fsconfig_set_flag(context, *flag).map_err(|errno| SysError::on("fsconfig", flag, errno))?;
+    }
     for (name, value) in &options.data {
         match value {
             Some(value) => fsconfig_set_string(context, name.as_str(), value.as_str()),
@@ -136,7 +255,7 @@ fn configure(context: BorrowedFd<'_>, source: &str, options: &Options) -> Result
         }
         .map_err(|errno| SysError::on("fsconfig", name, errno))?;
     }
-    fsconfig_create(context).called("fsconfig create")
+    Ok(())
 }
 
 /// Adds what the kernel has to say about a refused option to the error.
@@ -153,29 +272,14 @@ fn explain(context: BorrowedFd<'_>, kind: &str, error: SysError) -> SysError {
     SysError::on(error.call, text, error.errno)
 }
 
+/// After a new file system was attached: its propagation, and attributes that were asked for everything below.
 fn propagate(mount: BorrowedFd<'_>, options: &Options) -> Result<(), SysError> {
-    for &(propagation, recursive) in &options.propagation {
-        set_attributes(
-            mount,
-            &Attributes {
-                propagation,
-                recursive,
-                ..Attributes::default()
-            },
-        )?;
-    }
-    if !options.below.is_empty() {
-        let (set, clear) = (options.below.set, options.below.clear_mask());
-        set_attributes(
-            mount,
-            &Attributes {
-                set,
-                clear,
-                ..Attributes::default()
-            },
-        )?;
-    }
-    Ok(())
+    mounts::set_propagation(mount, &options.propagation)?;
+    let below = Options {
+        below: options.below,
+        ..Options::default()
+    };
+    mounts::change(mount, &below)
 }
 
 /// Shows the container its own cgroups: on version 2 one mount; on version 1 a tmpfs with one mount a hierarchy, of
@@ -190,7 +294,7 @@ fn attach_cgroups(
         ..plan.options.clone()
     };
     let Some(hierarchies) = &cgroups.hierarchies else {
-        let mount = new_file_system("cgroup2", "cgroup", &bare)?;
+        let mount = unified_mount(&bare, cgroups.private)?;
         attach(mount.as_fd(), point)?;
         return propagate(mount.as_fd(), &bare);
     };
@@ -208,6 +312,7 @@ fn attach_cgroups(
             .called_on("open", name)?;
         let mount = hierarchy_mount(hierarchy, &bare, cgroups.private)?;
         attach(mount.as_fd(), place.as_fd())?;
+        link_controllers(tmpfs.as_fd(), name)?;
     }
     let set = plan.options.own.set & attr::READ_ONLY;
     set_attributes(
@@ -218,6 +323,34 @@ fn attach_cgroups(
         },
     )?;
     propagate(tmpfs.as_fd(), &bare)
+}
+
+/// The hierarchy of version 2. Where the container may not mount it (in a user namespace, without a cgroup namespace),
+/// the host's mount is bound.
+fn unified_mount(options: &Options, private: bool) -> Result<OwnedFd, SysError> {
+    match new_file_system("cgroup2", "cgroup", options) {
+        Err(error) if matches!(error.errno, Errno::PERM | Errno::BUSY) && !private => {
+            let tree = clone_tree(rustix::fs::CWD, OsStr::new("/sys/fs/cgroup"), true)?;
+            mounts::set_propagation(tree.as_fd(), &[(attr::PRIVATE, true)])?;
+            mounts::change(tree.as_fd(), options)?;
+            Ok(tree)
+        }
+        other => other,
+    }
+}
+
+/// Controllers that share a hierarchy, `cpu,cpuacct`, are found by their own names too.
+fn link_controllers(tmpfs: BorrowedFd<'_>, hierarchy: &str) -> Result<(), SysError> {
+    if !hierarchy.contains(',') {
+        return Ok(());
+    }
+    for controller in hierarchy.split(',') {
+        match rustix::fs::symlinkat(hierarchy, tmpfs, controller) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(SysError::on("symlink", controller, errno)),
+        }
+    }
+    Ok(())
 }
 
 fn hierarchy_mount(

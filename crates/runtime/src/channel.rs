@@ -6,17 +6,21 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind,
+    connect, listen, recvmsg, sendmsg, socket_with, socketpair,
 };
 
 use crate::error::{Called, Report};
 
 /// Longest message: a report's text is cut to fit.
 const MAX_BYTES: usize = 16 * 1024;
+/// Connections that wait: one starts, others ask whether it can still be started.
+const BACKLOG: i32 = 16;
 
 /// What goes over the socket.
 #[derive(Debug)]
@@ -25,7 +29,13 @@ pub(crate) enum Message {
     Mapped,
     /// To the child: execute.
     Go,
-    /// From the child: it waits for `Go`.
+    /// To the child: the caller goes; who connects to the start socket says `Go`.
+    Detach,
+    /// To the child: the hooks it asked for have run.
+    HooksDone,
+    /// From the child: the mounts are there, the root is not entered; it waits for `HooksDone`.
+    WantsHooks,
+    /// From the child: it waits for `Go` or `Detach`.
     Prepared,
     /// From the child: the master of its terminal.
     Console(OwnedFd),
@@ -56,11 +66,53 @@ impl Channel {
         Ok((Self(a), Self(b)))
     }
 
+    /// A socket in the file system that whoever connects to speaks over like the parent.
+    pub fn listen(path: &Path) -> ketch_sys::Result<OwnedFd> {
+        let socket = socket_with(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .called("socket")?;
+        let address = SocketAddrUnix::new(path).called_on("bind", path)?;
+        bind(&socket, &address).called_on("bind", path)?;
+        listen(&socket, BACKLOG).called_on("listen", path)?;
+        Ok(socket)
+    }
+
+    /// Connects to such a socket: `ECONNREFUSED` if nobody listens any more.
+    pub fn connect(path: &Path) -> ketch_sys::Result<Self> {
+        let socket = socket_with(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .called("socket")?;
+        let address = SocketAddrUnix::new(path).called_on("connect", path)?;
+        connect(&socket, &address).called_on("connect", path)?;
+        Ok(Self(socket))
+    }
+
+    /// Waits for somebody to connect to a listening socket.
+    pub fn accept(listener: &OwnedFd) -> ketch_sys::Result<Self> {
+        loop {
+            match accept_with(listener, SocketFlags::CLOEXEC) {
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                other => return other.map(Self).called("accept4"),
+            }
+        }
+    }
+
     /// Sends a message. The other side's death is `EPIPE`.
     pub fn send(&self, message: &Message) -> ketch_sys::Result<()> {
         let (tag, text, descriptor) = match message {
             Message::Mapped => (b'm', String::new(), None),
             Message::Go => (b'g', String::new(), None),
+            Message::Detach => (b'd', String::new(), None),
+            Message::HooksDone => (b'h', String::new(), None),
+            Message::WantsHooks => (b'w', String::new(), None),
             Message::Prepared => (b'p', String::new(), None),
             Message::Console(master) => (b'c', String::new(), Some(master.as_fd())),
             Message::Listener(listener) => (b'l', String::new(), Some(listener.as_fd())),
@@ -149,6 +201,9 @@ fn decode(tag: u8, text: &[u8], descriptor: Option<OwnedFd>) -> ketch_sys::Resul
     Ok(match tag {
         b'm' => Message::Mapped,
         b'g' => Message::Go,
+        b'd' => Message::Detach,
+        b'h' => Message::HooksDone,
+        b'w' => Message::WantsHooks,
         b'p' => Message::Prepared,
         b'c' => Message::Console(descriptor.ok_or_else(garbled)?),
         b'l' => Message::Listener(descriptor.ok_or_else(garbled)?),
@@ -191,6 +246,21 @@ mod tests {
         rustix::io::write(&writer, b"x").unwrap();
         let mut byte = [0];
         assert_eq!(rustix::io::read(&reader, &mut byte).unwrap(), 1);
+    }
+
+    #[test]
+    fn whoever_connects_speaks_like_the_parent() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("s");
+        let listener = Channel::listen(&path).unwrap();
+        let starter = Channel::connect(&path).unwrap();
+        starter.send(&Message::Go).unwrap();
+        let child = Channel::accept(&listener).unwrap();
+        assert!(matches!(child.receive().unwrap(), Some(Message::Go)));
+        drop((listener, child));
+        assert!(starter.receive().unwrap().is_none());
+        let refused = Channel::connect(&path).unwrap_err();
+        assert_eq!(refused.errno, Errno::CONNREFUSED);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Device nodes and the links that every /dev has.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use ketch_spec::runtime::LinuxDevice;
 use ketch_sys::Error as SysError;
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, makedev, mknodat, statat,
+    AtFlags, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, makedev, mknodat, statat,
     symlinkat, unlinkat,
 };
 use rustix::io::Errno;
@@ -45,7 +46,9 @@ pub(crate) struct Node {
 
 /// In the parent: checks `linux.devices`, and puts the default devices before them.
 pub(crate) fn plan(devices: &[LinuxDevice]) -> Result<Vec<Node>> {
-    let wanted: Vec<Node> = devices.iter().map(plan_one).collect::<Result<_>>()?;
+    let mut wanted: Vec<Node> = devices.iter().map(plan_one).collect::<Result<_>>()?;
+    // The container's own devpts makes that one.
+    wanted.retain(|node| node.path != Path::new("/dev/ptmx"));
     let mut nodes: Vec<Node> = DEFAULTS
         .iter()
         .filter(|(path, ..)| wanted.iter().all(|node| node.path != Path::new(path)))
@@ -143,7 +146,9 @@ fn check_existing(parent: BorrowedFd<'_>, name: &Path, node: &Node) -> Result<()
 }
 
 fn bind_from_host(root: BorrowedFd<'_>, node: &Node) -> Result<(), SysError> {
-    let stat = statat(CWD, &node.path, AtFlags::empty()).called_on("stat", &node.path)?;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let host = rustix::fs::open(&node.path, flags, Mode::empty()).called_on("open", &node.path)?;
+    let stat = rustix::fs::fstat(&host).called_on("fstat", &node.path)?;
     if FileType::from_raw_mode(stat.st_mode) != node.kind || stat.st_rdev != node.device {
         return Err(SysError::on(
             "bind the host's device",
@@ -151,7 +156,7 @@ fn bind_from_host(root: BorrowedFd<'_>, node: &Node) -> Result<(), SysError> {
             Errno::NODEV,
         ));
     }
-    let tree = clone_tree(CWD, node.path.as_os_str(), false)?;
+    let tree = clone_tree(host.as_fd(), OsStr::new(""), false)?;
     let point = resolve::mount_point(root, &node.path, PointKind::File)?;
     attach(tree.as_fd(), point.as_fd())
 }
@@ -219,6 +224,12 @@ mod tests {
         assert_eq!(nulls.len(), 1);
         assert_eq!(nulls[0].mode, 0o600);
         assert_eq!(nodes.len(), DEFAULTS.len());
+    }
+
+    #[test]
+    fn ptmx_is_left_to_devpts() {
+        let nodes = plan(&[device("/dev/ptmx", "c"), device("/dev/x", "u")]).unwrap();
+        assert_eq!(nodes.len(), DEFAULTS.len() + 1);
     }
 
     #[test]

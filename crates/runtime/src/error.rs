@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::hooks::HookError;
 use crate::seccomp::SeccompError;
 
 /// Shorthand.
@@ -42,6 +43,9 @@ pub enum Error {
     /// A system call filter cannot be compiled.
     #[error(transparent)]
     Seccomp(#[from] SeccompError),
+    /// A hook failed.
+    #[error(transparent)]
+    Hook(Box<HookError>),
     /// The container's program was not found: exit code 127.
     #[error("exec: {name:?}: {}", stat_prefix(name, reason))]
     ProgramNotFound {
@@ -132,7 +136,7 @@ impl Error {
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::System { .. } | Self::ChildLost { .. } | Self::Timeout { .. } => {
+            Self::System { .. } | Self::ChildLost { .. } | Self::Timeout { .. } | Self::Hook(_) => {
                 ErrorKind::System
             }
             Self::Unsupported { .. } => ErrorKind::Unsupported,

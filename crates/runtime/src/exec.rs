@@ -17,7 +17,7 @@ use crate::init::{
     become_root, die_with_the_caller, give_up, hide_program, lead_session, wait_for_the_word,
 };
 use crate::namespaces::{self, JOIN_ORDER};
-use crate::plan::{Filter, ProcessPlan};
+use crate::plan::{Filter, Lifetime, ProcessPlan};
 use crate::process::Process;
 use crate::seccomp::Program;
 use crate::stdio::{self, Stdio};
@@ -38,6 +38,8 @@ pub struct ExecOptions<'a> {
     pub preserve_fds: u32,
     /// The system call filter; None: none.
     pub seccomp: Option<&'a Program>,
+    /// Whether it ends with the caller.
+    pub lifetime: Lifetime,
 }
 
 /// Processors of the process before and after it enters the cgroups.
@@ -60,9 +62,11 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Process> {
         stdio,
         preserve_fds,
         seccomp,
+        lifetime,
     } = options;
     let mut plan = ProcessPlan::new(process, cgroup, stdio, preserve_fds)?;
     plan.seccomp = seccomp.map(Filter::Given);
+    plan.lifetime = lifetime;
     let affinity = affinity(process)?;
     let kinds = kinds_to_join(target)?;
     let (ours, theirs) = Channel::pair().during("make a channel to the child")?;

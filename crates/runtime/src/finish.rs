@@ -7,9 +7,9 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::channel::{Channel, Message};
 use crate::error::{Called, During, Error, Result};
-use crate::init::die_with_the_caller;
+use crate::init::{die_with_the_caller, live_on};
 use crate::notify;
-use crate::plan::{ProcessPlan, preserved};
+use crate::plan::{Lifetime, ProcessPlan, preserved};
 use crate::stdio;
 
 /// Mask of new files where the specification gives none.
@@ -37,11 +37,7 @@ fn prepare(plan: &ProcessPlan<'_>, channel: &Channel) -> Result<std::ffi::CStrin
         other => other?,
     }
     rustix::process::umask(Mode::from_raw_mode(user.umask.unwrap_or(DEFAULT_UMASK)));
-    // The change of user has cleared it; if the parent ended meanwhile nobody is left to be told.
-    die_with_the_caller()?;
-    if channel.is_closed() {
-        ketch_sys::process::exit_now(1);
-    }
+    settle_lifetime(plan, channel)?;
     let path = plan.program.find()?;
     for fd in preserved(plan.preserve_fds) {
         ketch_sys::process::keep_over_exec(fd).during("keep a descriptor")?;
@@ -62,6 +58,20 @@ fn prepare(plan: &ProcessPlan<'_>, channel: &Channel) -> Result<std::ffi::CStrin
     }
     plan.capabilities.finish()?;
     Ok(path)
+}
+
+fn settle_lifetime(plan: &ProcessPlan<'_>, channel: &Channel) -> Result<()> {
+    match plan.lifetime {
+        // The change of user has cleared it; if the parent ended meanwhile nobody is left to be told.
+        Lifetime::Parents => {
+            die_with_the_caller()?;
+            if channel.is_closed() {
+                ketch_sys::process::exit_now(1);
+            }
+            Ok(())
+        }
+        Lifetime::Own => live_on(),
+    }
 }
 
 fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {

@@ -1,24 +1,37 @@
 //! Id mappings: of a container's user namespace, and of single mounts.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use ketch_spec::runtime::{IdMapping, Mount};
+use ketch_sys::capability;
 use ketch_sys::clone::{CloneOptions, clone_process};
 use ketch_sys::mount::{self as attr, Attributes, set_attributes};
 use ketch_sys::namespace::Namespaces;
 use rustix::io::Errno;
 
 use crate::error::{During, Error, Result};
-use crate::mounts::MountContext;
+use crate::procfs::Procfs;
+
+/// Bit of `CAP_SETGID`.
+const SETGID: u64 = 1 << 6;
 
 /// Writes the mappings of the user namespace of process `pid`.
+///
+/// Who may not change groups may map groups only where nobody can: a group that denies something could be given up then.
 pub(crate) fn write(pid: u32, uids: &[IdMapping], gids: &[IdMapping]) -> Result<()> {
+    let step = "map the ids of the user namespace";
+    let procfs = Procfs::open().during(step)?;
+    let mine = capability::get().during(step)?;
+    if mine.effective & SETGID == 0 {
+        let path = format!("{pid}/setgroups");
+        procfs.write(&path, b"deny").during(step)?;
+    }
     for (file, mappings) in [("uid_map", uids), ("gid_map", gids)] {
-        let path = format!("/proc/{pid}/{file}");
         // One write: the kernel takes no second one.
-        std::fs::write(&path, render(mappings))
-            .map_err(|error| ketch_sys::Error::from_io("write", &path, &error))
-            .during("map the ids of the user namespace")?;
+        let path = format!("{pid}/{file}");
+        procfs
+            .write(&path, render(mappings).as_bytes())
+            .during(step)?;
     }
     Ok(())
 }
@@ -33,43 +46,162 @@ fn render(mappings: &[IdMapping]) -> String {
     mappings.iter().map(line).collect()
 }
 
-/// Makes a detached mount an id-mapped one, by its own mappings or else the container's.
+/// Makes user namespaces for id-mapped mounts, one for each different mapping.
+#[derive(Debug, Default)]
+pub(crate) struct Mapper<'a> {
+    /// Ids of the container's user namespace.
+    pub uids: &'a [IdMapping],
+    /// Ids of the container's user namespace.
+    pub gids: &'a [IdMapping],
+    /// The user namespace that the container joins.
+    pub joined: Option<&'a OwnedFd>,
+    made: Vec<Made>,
+}
+
+#[derive(Debug)]
+struct Made {
+    uids: Vec<IdMapping>,
+    gids: Vec<IdMapping>,
+    namespace: OwnedFd,
+}
+
+impl<'a> Mapper<'a> {
+    /// For a container with these mappings, or one that joins a user namespace.
+    pub fn new(uids: &'a [IdMapping], gids: &'a [IdMapping], joined: Option<&'a OwnedFd>) -> Self {
+        Self {
+            uids,
+            gids,
+            joined,
+            made: Vec::new(),
+        }
+    }
+
+    /// The user namespace for a mount: by its own mappings or else the container's.
+    pub fn namespace(&mut self, mount: &Mount) -> Result<&OwnedFd> {
+        let refuse = |reason: &str| {
+            let field = format!("mount at {}", mount.destination);
+            Err(Error::invalid(field, reason))
+        };
+        let (uids, gids) = match (mount.uid_mappings.as_slice(), mount.gid_mappings.as_slice()) {
+            ([], []) if self.uids.is_empty() && self.gids.is_empty() => {
+                let reason = "an id mapping needs uidMappings and gidMappings, for there is no user namespace";
+                return self.joined.map_or_else(|| refuse(reason), Ok);
+            }
+            ([], []) => (self.uids, self.gids),
+            ([], _) | (_, []) => return refuse("an id mapping needs uidMappings and gidMappings"),
+            own => own,
+        };
+        let known = self
+            .made
+            .iter()
+            .position(|made| made.uids == uids && made.gids == gids);
+        let index = match known {
+            Some(index) => index,
+            None => {
+                self.made.push(Made {
+                    uids: uids.to_vec(),
+                    gids: gids.to_vec(),
+                    namespace: user_namespace(uids, gids)?,
+                });
+                self.made.len() - 1
+            }
+        };
+        Ok(&self.made[index].namespace)
+    }
+}
+
+/// Makes a detached mount an id-mapped one.
 pub(crate) fn apply(
     tree: BorrowedFd<'_>,
-    mount: &Mount,
+    destination: &str,
     recursive: bool,
-    context: MountContext<'_>,
+    namespace: BorrowedFd<'_>,
 ) -> Result<()> {
-    let own = (mount.uid_mappings.as_slice(), mount.gid_mappings.as_slice());
-    let (uids, gids) = match own {
-        ([], []) => (context.uid_mappings, context.gid_mappings),
-        own => own,
-    };
-    if uids.is_empty() || gids.is_empty() {
-        let field = format!("mount at {}", mount.destination);
-        return Err(Error::invalid(
-            field,
-            "an id mapping needs uidMappings and gidMappings",
-        ));
-    }
-    let namespace = user_namespace(uids, gids)?;
-    let id_map = Some(namespace.as_fd());
     let change = Attributes {
         set: attr::ID_MAP,
-        id_map,
+        id_map: Some(namespace),
         recursive,
         ..Attributes::default()
     };
     match set_attributes(tree, &change) {
         Err(error) if error.errno == Errno::INVAL => {
-            let what = format!("id mapping of the mount at {}", mount.destination);
+            let what = format!("id mapping of the mount at {destination}");
             Err(Error::unsupported(
                 what,
                 "its file system does not have it in this kernel",
             ))
         }
-        other => other.during(format!("map the ids of the mount at {}", mount.destination)),
+        other => other.during(format!("map the ids of the mount at {destination}")),
     }
+}
+
+/// Checks that the user namespace to join has the mappings that the specification gives besides.
+pub(crate) fn check_joined(
+    namespace: &OwnedFd,
+    uids: &[IdMapping],
+    gids: &[IdMapping],
+) -> Result<()> {
+    let step = "look at the mappings of the user namespace to join";
+    for (file, mappings) in [("uid_map", uids), ("gid_map", gids)] {
+        if mappings.is_empty() {
+            continue;
+        }
+        let text = in_user_namespace(namespace, step, |pid| {
+            let path = format!("/proc/{pid}/{file}");
+            std::fs::read_to_string(&path)
+                .map_err(|error| ketch_sys::Error::from_io("read", &path, &error))
+                .during(step)
+        })?;
+        let words =
+            |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+        if words(&text) != words(&render(mappings)) {
+            let reason = format!("the user namespace to join has another {file}");
+            return Err(Error::invalid("linux.uidMappings", reason));
+        }
+    }
+    Ok(())
+}
+
+/// Runs `look` while a process, whose number it gets, is in the namespace.
+fn in_user_namespace<T>(
+    namespace: &OwnedFd,
+    step: &str,
+    look: impl FnOnce(u32) -> Result<T>,
+) -> Result<T> {
+    let pipe = || {
+        std::io::pipe()
+            .map_err(|error| ketch_sys::Error::from_io("pipe", "", &error))
+            .during(step)
+    };
+    let ((hold, release), (there, arrived)) = (pipe()?, pipe()?);
+    let keep = [hold.as_raw_fd(), arrived.as_raw_fd(), namespace.as_raw_fd()];
+    let options = CloneOptions {
+        keep: &keep,
+        ..CloneOptions::default()
+    };
+    let child = clone_process(&options, || {
+        if let Err(error) = ketch_sys::namespace::join(namespace, Namespaces::USER) {
+            return error.errno.raw_os_error();
+        }
+        let _ = rustix::io::write(&arrived, b"x");
+        let _ = rustix::io::read(&hold, &mut [0]);
+        0
+    })
+    .during(step)?;
+    drop(arrived);
+    let came = rustix::io::read(&there, &mut [0]).is_ok_and(|count| count == 1);
+    let result = came.then(|| look(child.pid));
+    drop(release);
+    let status = ketch_sys::process::wait_child(child.pid, true).during(step)?;
+    let refused = || {
+        let errno = status.map_or(0, |status| (status >> 8) & 0xff);
+        Err(ketch_sys::Error::new(
+            "setns",
+            Errno::from_raw_os_error(errno),
+        ))
+        .during(step)
+    };
+    result.unwrap_or_else(refused)
 }
 
 /// A user namespace with the mappings and nobody in it.

@@ -10,7 +10,7 @@ use rustix::process::{DumpableBehavior, Signal};
 
 use crate::channel::{Channel, Message};
 use crate::error::{Called, During, Error, Result};
-use crate::plan::{ContainerPlan, ProcessPlan};
+use crate::plan::{ContainerPlan, Lifetime, ProcessPlan};
 use crate::{attach, devices, finish, kernel_files, masked, namespaces, rootfs, stdio};
 
 /// The child's state.
@@ -20,10 +20,14 @@ pub(crate) struct Init<'a> {
     pub channel: &'a Channel,
     /// The terminal, once it is open.
     pub terminal: Option<OwnedFd>,
+    /// Mounts that become read-only when everything is in its place.
+    pub late: Vec<OwnedFd>,
+    /// Whoever came to start a container whose creator has gone.
+    pub starter: Option<Channel>,
 }
 
 /// What init does, in this order. By then every descriptor it does not need is closed.
-const STEPS: [fn(&mut Init<'_>) -> Result<()>; 16] = [
+const STEPS: [fn(&mut Init<'_>) -> Result<()>; 18] = [
     die_with_parent,
     become_leader,
     enter_cgroup,
@@ -33,12 +37,14 @@ const STEPS: [fn(&mut Init<'_>) -> Result<()>; 16] = [
     attach_root,
     attach_mounts,
     make_devices,
+    run_hooks,
     open_terminal,
     set_sysctls,
     hide_paths,
     enter_root,
     report_prepared,
     wait_for_go,
+    run_start_hooks,
     execute,
 ];
 
@@ -53,9 +59,11 @@ pub(crate) fn run(
         process,
         channel,
         terminal: None,
+        late: Vec::new(),
+        starter: None,
     };
     let result = STEPS.iter().try_for_each(|step| step(&mut init));
-    give_up(channel, result)
+    give_up(init.speaker(), result)
 }
 
 /// Tells the parent why; the result is the exit status.
@@ -71,6 +79,11 @@ pub(crate) fn give_up(channel: &Channel, result: Result<()>) -> i32 {
 }
 
 impl Init<'_> {
+    /// Who hears of what goes wrong.
+    fn speaker(&self) -> &Channel {
+        self.starter.as_ref().unwrap_or(self.channel)
+    }
+
     fn root(&self) -> BorrowedFd<'_> {
         self.container.root.as_fd()
     }
@@ -107,6 +120,13 @@ pub(crate) fn die_with_the_caller() -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .called("prctl PR_SET_PDEATHSIG")
         .during("end with the parent")
+}
+
+/// The opposite, for a process that outlives whoever made it.
+pub(crate) fn live_on() -> Result<()> {
+    rustix::process::set_parent_process_death_signal(None)
+        .called("prctl PR_SET_PDEATHSIG")
+        .during("outlive the parent")
 }
 
 fn become_leader(init: &mut Init<'_>) -> Result<()> {
@@ -186,11 +206,18 @@ fn set_names(init: &mut Init<'_>) -> Result<()> {
 }
 
 fn attach_root(init: &mut Init<'_>) -> Result<()> {
-    rootfs::attach(init.root(), init.container.root_propagation)
+    rootfs::attach(
+        init.root(),
+        init.container.root_point(),
+        init.container.root_propagation,
+        &init.container.entrance,
+    )
 }
 
 fn attach_mounts(init: &mut Init<'_>) -> Result<()> {
-    attach::attach_all(init.root(), &init.container.mounts, &init.container.cgroups)
+    let container = init.container;
+    init.late = attach::attach_all(init.root(), &container.mounts, &container.cgroups)?;
+    Ok(())
 }
 
 /// A /dev that is bound from elsewhere is someone's and stays as it is.
@@ -221,9 +248,13 @@ fn set_sysctls(init: &mut Init<'_>) -> Result<()> {
 }
 
 fn hide_paths(init: &mut Init<'_>) -> Result<()> {
+    masked::check_proc(init.root(), &init.container.mounts)?;
     masked::make_read_only(init.root(), &init.container.linux.readonly_paths)?;
     masked::mask(init.root(), &init.container.linux.masked_paths)?;
     init.process.program.make_directory(init.root())?;
+    for mount in std::mem::take(&mut init.late) {
+        rootfs::make_read_only(mount.as_fd())?;
+    }
     if init
         .container
         .spec
@@ -237,17 +268,72 @@ fn hide_paths(init: &mut Init<'_>) -> Result<()> {
 }
 
 fn enter_root(init: &mut Init<'_>) -> Result<()> {
-    rootfs::enter(init.root(), init.container.root_propagation)
+    let container = init.container;
+    rootfs::enter(
+        init.root(),
+        container.root_point(),
+        container.root_propagation,
+        &container.entrance,
+    )
 }
 
+/// The old root is still there for the hooks, and the new one is where `root.path` says.
+fn run_hooks(init: &mut Init<'_>) -> Result<()> {
+    let Some(hooks) = &init.container.hooks else {
+        return Ok(());
+    };
+    if hooks.of_runtime() {
+        let step = "have the hooks run";
+        init.channel.send(&Message::WantsHooks).during(step)?;
+        match init.channel.receive().during(step)? {
+            Some(Message::HooksDone) => {}
+            _ => ketch_sys::process::exit_now(1),
+        }
+    }
+    hooks.create_container()
+}
+
+fn run_start_hooks(init: &mut Init<'_>) -> Result<()> {
+    match &init.container.hooks {
+        Some(hooks) => hooks.start_container(),
+        None => Ok(()),
+    }
+}
+
+/// One that outlives its parent lets go of it here: from now on it waits for the parent's word, and an end of the
+/// parent is the end of the channel.
 fn report_prepared(init: &mut Init<'_>) -> Result<()> {
+    if init.process.lifetime == Lifetime::Own {
+        live_on()?;
+        if init.container.hooks.is_none() {
+            init.process.program.look()?;
+        }
+    }
     init.channel
         .send(&Message::Prepared)
         .during("report to the parent")
 }
 
 fn wait_for_go(init: &mut Init<'_>) -> Result<()> {
-    wait_for_the_word(init.channel)
+    match (init.channel.receive(), &init.container.start_socket) {
+        (Ok(Some(Message::Go)), _) => Ok(()),
+        (Ok(Some(Message::Detach)), Some(socket)) => {
+            init.starter = Some(wait_for_starter(socket)?);
+            Ok(())
+        }
+        (Err(error), _) => Err(error).during("wait for the start"),
+        _ => ketch_sys::process::exit_now(1),
+    }
+}
+
+/// Those who only ask whether somebody listens say nothing.
+fn wait_for_starter(socket: &OwnedFd) -> Result<Channel> {
+    loop {
+        let starter = Channel::accept(socket).during("wait for the start")?;
+        if let Ok(Some(Message::Go)) = starter.receive() {
+            return Ok(starter);
+        }
+    }
 }
 
 /// Waits for the parent's word; without a parent there is nothing to wait for.
@@ -259,6 +345,6 @@ pub(crate) fn wait_for_the_word(channel: &Channel) -> Result<()> {
 }
 
 fn execute(init: &mut Init<'_>) -> Result<()> {
-    let error: Error = finish::finish(init.process, init.channel);
+    let error: Error = finish::finish(init.process, init.speaker());
     Err(error)
 }

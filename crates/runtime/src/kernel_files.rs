@@ -1,19 +1,16 @@
 //! What is set through files of procfs: sysctls, and the labels of security modules.
 
-use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use ketch_spec::runtime::{NamespaceKind, Process};
 use ketch_sys::Error as SysError;
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::attach::new_file_system;
-use crate::error::{Called, During, Error, Result};
+use crate::error::{During, Error, Result};
 use crate::namespaces::NamespacePlan;
 use crate::options::Options;
-use crate::resolve::{self, PROC_MAGIC};
+use crate::procfs::Procfs;
 
 /// Sysctls that belong to the IPC namespace, besides those that begin with `fs.mqueue.`.
 const IPC: [&str; 8] = [
@@ -64,29 +61,43 @@ fn path_of(name: &str) -> PathBuf {
     Path::new("sys").join(slashed)
 }
 
-/// In the child: sets the sysctls, through a procfs of our own that nobody else can mount anything over.
+/// In the child: sets the sysctls, through a procfs that nobody can redirect: the runtime's, or one that is made for it
+/// where the runtime's does not let us.
 pub(crate) fn set_sysctls<'a>(
     sysctls: impl Iterator<Item = (&'a String, &'a String)>,
 ) -> Result<()> {
-    let mut procfs: Option<OwnedFd> = None;
+    let own = Procfs::open();
+    let mut made: Option<Procfs> = None;
     for (name, value) in sysctls {
         let step = || format!("set linux.sysctl {name}");
-        let procfs = match &procfs {
-            Some(procfs) => procfs,
-            None => {
-                let made = new_file_system("proc", "proc", &Options::default()).during(step())?;
-                procfs.insert(made)
-            }
-        };
         let path = path_of(name);
-        let file =
-            resolve::open_without_links(procfs.as_fd(), &path, OFlags::WRONLY).during(step())?;
-        std::fs::File::from(file)
-            .write_all(value.as_bytes())
-            .map_err(|error| SysError::from_io("write", path, &error))
-            .during(step())?;
+        let path = path.to_string_lossy();
+        let set = match &own {
+            Ok(procfs) => procfs.write(&path, value.as_bytes()),
+            Err(_) => Err(SysError::on("openat2", &*path, Errno::XDEV)),
+        };
+        match set {
+            // Something is mounted over it, as in a container: read-only, or another file altogether.
+            Err(error) if matches!(error.errno, Errno::XDEV | Errno::ROFS) => {
+                let procfs = match &made {
+                    Some(procfs) => procfs,
+                    None => made.insert(own_procfs().during(step())?),
+                };
+                procfs.write(&path, value.as_bytes()).during(step())?;
+            }
+            other => other.during(step())?,
+        }
     }
     Ok(())
+}
+
+fn own_procfs() -> Result<Procfs, SysError> {
+    new_file_system("proc", "proc", &Options::default()).map(Procfs::from_mount)
+}
+
+/// Whether SELinux is at work: its file system is there.
+pub(crate) fn has_selinux() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
 }
 
 /// In the parent: refuses labels of modules that the kernel does not have.
@@ -100,7 +111,7 @@ pub(crate) fn check_labels(process: &Process) -> Result<()> {
         let what = format!("process.apparmorProfile {:?}", process.apparmor_profile);
         return Err(Error::unsupported(what, "the kernel has no AppArmor"));
     }
-    if !process.selinux_label.is_empty() && !Path::new("/sys/fs/selinux/enforce").exists() {
+    if !process.selinux_label.is_empty() && !has_selinux() {
         let what = format!("process.selinuxLabel {:?}", process.selinux_label);
         return Err(Error::unsupported(what, "the kernel has no SELinux"));
     }
@@ -111,36 +122,23 @@ pub(crate) fn check_labels(process: &Process) -> Result<()> {
 pub(crate) fn set_labels(process: &Process) -> Result<()> {
     if !process.apparmor_profile.is_empty() {
         let command = format!("exec {}", process.apparmor_profile);
-        write_attribute(
-            &["/proc/self/attr/apparmor/exec", "/proc/self/attr/exec"],
-            &command,
-        )
-        .during("set process.apparmorProfile")?;
+        write_attribute(&["self/attr/apparmor/exec", "self/attr/exec"], &command)
+            .during("set process.apparmorProfile")?;
     }
     if !process.selinux_label.is_empty() {
-        write_attribute(&["/proc/self/attr/exec"], &process.selinux_label)
+        write_attribute(&["self/attr/exec"], &process.selinux_label)
             .during("set process.selinuxLabel")?;
     }
     Ok(())
 }
 
 fn write_attribute(paths: &[&str], value: &str) -> Result<(), SysError> {
+    let procfs = Procfs::open()?;
     for path in paths {
-        let opened = rustix::fs::open(
-            *path,
-            OFlags::WRONLY | OFlags::CLOEXEC,
-            rustix::fs::Mode::empty(),
-        );
-        let file = match opened {
-            Err(Errno::NOENT) => continue,
-            other => other.called_on("open", *path)?,
-        };
-        // A file of the same name elsewhere would take the label and do nothing.
-        if !resolve::is_on(&file, PROC_MAGIC)? {
-            return Err(SysError::on("check that it is procfs", *path, Errno::INVAL));
+        match procfs.write(path, value.as_bytes()) {
+            Err(error) if error.errno == Errno::NOENT => {}
+            other => return other,
         }
-        rustix::io::write(&file, value.as_bytes()).called_on("write", *path)?;
-        return Ok(());
     }
     Err(SysError::on("open", paths[0], Errno::NOENT))
 }

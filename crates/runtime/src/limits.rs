@@ -7,6 +7,7 @@ use ketch_sys::process::{
 use rustix::thread::CpuSet;
 
 use crate::error::{Called, During, Error, Result};
+use crate::procfs::Procfs;
 
 /// Names in the order of their numbers, without `RLIMIT_`.
 const LIMITS: [&str; 16] = [
@@ -121,8 +122,20 @@ fn scheduling(process: &Process) -> Result<Option<Scheduling>> {
             }
         };
     }
-    let priority = u32::try_from(wanted.priority)
-        .map_err(|_| Error::invalid("process.scheduler", "the priority is negative"))?;
+    let refuse = |reason: &str| Err(Error::invalid("process.scheduler", reason));
+    if !(-20..=19).contains(&wanted.nice) {
+        return refuse("nice is not between -20 and 19");
+    }
+    let Ok(priority) = u32::try_from(wanted.priority) else {
+        return refuse("the priority is negative");
+    };
+    if priority != 0 && !matches!(wanted.policy.as_str(), "SCHED_FIFO" | "SCHED_RR") {
+        return refuse("a priority is for SCHED_FIFO and SCHED_RR");
+    }
+    let times = wanted.runtime | wanted.deadline | wanted.period;
+    if times != 0 && wanted.policy != "SCHED_DEADLINE" {
+        return refuse("runtime, deadline and period are for SCHED_DEADLINE");
+    }
     Ok(Some(Scheduling {
         policy,
         flags,
@@ -164,10 +177,11 @@ impl LimitPlan {
         let Some(score) = self.out_of_memory_score else {
             return Ok(());
         };
-        let path = "/proc/self/oom_score_adj";
-        std::fs::write(path, score.to_string())
-            .map_err(|error| ketch_sys::Error::from_io("write", path, &error))
-            .during("set process.oomScoreAdj")
+        let step = "set process.oomScoreAdj";
+        let procfs = Procfs::open().during(step)?;
+        procfs
+            .write("self/oom_score_adj", score.to_string().as_bytes())
+            .during(step)
     }
 
     /// In the child, before the change of user.

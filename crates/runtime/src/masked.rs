@@ -11,9 +11,29 @@ use rustix::io::Errno;
 use crate::attach::{attach, duplicate, new_file_system};
 use crate::devices::open_null;
 use crate::error::{During, Result};
-use crate::mounts::clean;
+use crate::mounts::{MountPlan, Object, clean};
 use crate::options::{Change, Options};
-use crate::resolve;
+use crate::resolve::{self, PROC_MAGIC};
+
+/// In the child: what is at /proc is the procfs that was mounted there. What is masked and made read-only is so by its
+/// path, which someone who shares the image's directories could have exchanged meanwhile.
+pub(crate) fn check_proc(root: BorrowedFd<'_>, mounts: &[MountPlan]) -> Result<()> {
+    let place = Path::new("/proc");
+    let step = "check that /proc is what was mounted there";
+    let is_proc = |mount: &MountPlan| {
+        let new = matches!(&mount.object, Object::New(kind, _) if kind == "proc");
+        new && mount.destination == place
+    };
+    if !mounts.iter().any(is_proc) {
+        return Ok(());
+    }
+    let found = resolve::open_without_links(root, place, OFlags::PATH).during(step)?;
+    if resolve::is_on(&found, PROC_MAGIC).during(step)? {
+        Ok(())
+    } else {
+        Err(SysError::on("fstatfs", place, Errno::INVAL)).during(step)
+    }
+}
 
 /// In the child: covers `paths`, files with the null device, directories with an empty file system. Paths that are
 /// not there are passed over.

@@ -19,8 +19,19 @@ pub(crate) struct Options {
     pub id_map: Option<bool>,
     /// Copy what the root has at the mount point into the new tmpfs.
     pub copy_up: bool,
+    /// Change what is mounted there already.
+    pub remount: bool,
+    /// Flags of the file system as a whole, which every type of file system knows.
+    pub flags: Vec<&'static str>,
     /// What the file system itself is told: name, and value if any.
     pub data: Vec<(String, Option<String>)>,
+}
+
+impl Options {
+    /// Whether the file system itself is told something by that name.
+    pub fn has_data(&self, name: &str) -> bool {
+        self.data.iter().any(|(key, _)| key == name)
+    }
 }
 
 /// Attributes to set and to clear.
@@ -54,10 +65,8 @@ impl Change {
 }
 
 /// Sorts the options of the mount at `destination`.
-///
-/// # Errors
-/// For options that the kernel would misunderstand: `remount`, which has no meaning for a mount that is made anew.
-pub(crate) fn parse(destination: &str, options: &[String]) -> Result<Options> {
+/// Options that are for the file system itself stay as they are.
+pub(crate) fn parse(options: &[String]) -> Options {
     let mut parsed = Options::default();
     for option in options {
         if let Some((set, clear)) = attribute(option) {
@@ -66,31 +75,65 @@ pub(crate) fn parse(destination: &str, options: &[String]) -> Result<Options> {
             parsed.below.apply(set, clear);
         } else if let Some(propagation) = propagation(option) {
             parsed.propagation.push(propagation);
-        } else {
-            parse_other(destination, option, &mut parsed)?;
+        } else if let Some(flag) = FLAGS.iter().find(|&flag| flag == option) {
+            parsed.flags.push(flag);
+        } else if !has_no_effect(option) {
+            parse_other(option, &mut parsed);
         }
     }
-    Ok(parsed)
+    parsed
 }
 
-fn parse_other(destination: &str, option: &str, parsed: &mut Options) -> Result<()> {
+/// What the kernel's own parser takes for every file system. On a bind mount they change nothing, as with mount(8).
+const FLAGS: [&str; 7] = [
+    "async",
+    "dirsync",
+    "lazytime",
+    "mand",
+    "nolazytime",
+    "nomand",
+    "sync",
+];
+
+/// Options that mount(8) knows and that change nothing here: defaults; what is for its own use in fstab; versions of
+/// inodes, which kernels count always; how much the kernel says in its log, which is nothing for these calls.
+fn has_no_effect(option: &str) -> bool {
+    const WORDS: [&str; 12] = [
+        "",
+        "defaults",
+        "iversion",
+        "noiversion",
+        "silent",
+        "loud",
+        "auto",
+        "noauto",
+        "nofail",
+        "nouser",
+        "nogroup",
+        "_netdev",
+    ];
+    let prefixes = ["x-", "X-", "comment="];
+    WORDS.contains(&option) || prefixes.iter().any(|prefix| option.starts_with(prefix))
+}
+
+fn parse_other(option: &str, parsed: &mut Options) {
     match option {
-        "" | "defaults" => {}
+        // Whoever may mount, as of mount(8): nobody asks here, but what it implies counts.
+        "user" | "users" => parsed
+            .own
+            .apply(attr::NO_SUID | attr::NO_DEV | attr::NO_EXEC, 0),
+        "owner" | "group" => parsed.own.apply(attr::NO_SUID | attr::NO_DEV, 0),
         "bind" => parsed.bind = parsed.bind.or(Some(false)),
         "rbind" => parsed.bind = Some(true),
         "idmap" => parsed.id_map = parsed.id_map.or(Some(false)),
         "ridmap" => parsed.id_map = Some(true),
         "tmpcopyup" => parsed.copy_up = true,
-        "remount" => {
-            let what = format!("option remount of the mount at {destination}");
-            return Err(Error::unsupported(what, "every mount is made anew"));
-        }
+        "remount" => parsed.remount = true,
         _ => match option.split_once('=') {
             Some((key, value)) => parsed.data.push((key.into(), Some(value.into()))),
             None => parsed.data.push((option.into(), None)),
         },
     }
-    Ok(())
 }
 
 /// Attributes that an option sets and clears.
@@ -160,7 +203,7 @@ mod tests {
 
     fn options(text: &str) -> Options {
         let list: Vec<String> = text.split(' ').map(str::to_owned).collect();
-        parse("/x", &list).unwrap()
+        parse(&list)
     }
 
     #[test]
@@ -205,9 +248,42 @@ mod tests {
         assert_eq!(options("ro").own.clear_mask(), 0);
     }
 
+    /// Every option of the specification's table is understood: none is left for the file system.
     #[test]
-    fn remount_is_refused() {
-        let error = parse("/x", &["remount".into()]).unwrap_err().to_string();
-        assert!(error.contains("remount of the mount at /x"), "{error}");
+    fn the_specification_s_options_are_known() {
+        let table = "async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime nodev \
+                     nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow \
+                     private ratime rbind rdev rdiratime relatime remount rexec rnoatime rnodiratime rnoexec \
+                     rnorelatime rnostrictatime rnosuid rnosymfollow ro rprivate rrelatime rro rrw rshared rslave \
+                     rstrictatime rsuid rsymfollow runbindable rw shared silent slave strictatime suid symfollow sync \
+                     tmpcopyup unbindable idmap ridmap rnodev";
+        for option in table.split_whitespace() {
+            assert!(options(option).data.is_empty(), "{option}");
+        }
+        assert_eq!(options("sync nolazytime").flags, ["sync", "nolazytime"]);
+        assert!(options("remount").remount && options("tmpcopyup").copy_up);
+    }
+
+    /// Every recursive option changes what is below, and nothing of the mount's own.
+    #[test]
+    fn recursive_options_are_for_everything_below() {
+        for option in "ratime rdev rdiratime rexec rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime \
+                       rnosuid rnosymfollow rrelatime rro rrw rstrictatime rsuid rsymfollow"
+            .split_whitespace()
+        {
+            let parsed = options(option);
+            assert!(parsed.own.is_empty() && !parsed.below.is_empty(), "{option}");
+            let alone = options(&option[1..]).own;
+            let (set, clear) = (parsed.below.set, parsed.below.clear);
+            let same = alone.set & set == set && (alone.clear == clear || option == "rrelatime");
+            assert!(same, "{option}");
+        }
+    }
+
+    #[test]
+    fn what_is_for_mount_s_own_use_is_left_out() {
+        let parsed = options("noauto nofail _netdev x-systemd.automount comment=hello user");
+        assert!(parsed.data.is_empty());
+        assert_eq!(parsed.own.set, attr::NO_SUID | attr::NO_DEV | attr::NO_EXEC);
     }
 }

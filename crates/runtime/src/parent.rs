@@ -12,11 +12,13 @@ use rustix::io::Errno;
 use crate::cgroup::Cgroup;
 use crate::channel::{Channel, Message};
 use crate::error::{Called, During, Result};
+use crate::hooks::HookContext;
 use crate::namespaces::{self, with_pid_namespace};
 use crate::notify::NotifyAgent;
-use crate::plan::{self, ContainerPlan, ProcessPlan};
+use crate::placed::{Holding, PlacedRoot};
+use crate::plan::{self, ContainerPlan, Lifetime, ProcessPlan};
 use crate::process::{Exit, Process};
-use crate::rootfs::Rootfs;
+use crate::rootfs::{Entrance, Rootfs};
 use crate::seccomp::Program;
 use crate::stdio::Stdio;
 use crate::{id_map, init, join_user};
@@ -45,6 +47,12 @@ pub struct CreateOptions<'a> {
     pub no_pivot: bool,
     /// Keep the caller's session keyring instead of making a new one.
     pub no_new_keyring: bool,
+    /// Whether the container ends with the caller.
+    pub lifetime: Lifetime,
+    /// What hooks are told, and where they find the root; None: hooks are refused.
+    pub hooks: Option<HookContext<'a>>,
+    /// A listening socket over which somebody else may start the container after [`Container::detach`].
+    pub start_socket: Option<OwnedFd>,
 }
 
 impl<'a> CreateOptions<'a> {
@@ -61,6 +69,9 @@ impl<'a> CreateOptions<'a> {
             id: "",
             no_pivot: false,
             no_new_keyring: false,
+            lifetime: Lifetime::default(),
+            hooks: None,
+            start_socket: None,
         }
     }
 }
@@ -70,6 +81,8 @@ impl<'a> CreateOptions<'a> {
 #[derive(Debug)]
 pub struct Container {
     process: Process,
+    /// A root that is not in a mount namespace of the container's own; taken away after the process has ended.
+    placed: Option<Holding>,
     /// Held until after the end was waited for: the teardown of the mounts is then not in the way of it. The last
     /// field, so that it is let go last.
     mount_namespace: Option<OwnedFd>,
@@ -88,6 +101,10 @@ pub fn create(options: CreateOptions<'_>) -> Result<Container> {
     let child = clone(&container, &process, &theirs)?;
     let mut created = Container {
         process: Process::new(child, ours),
+        placed: match &container.entrance {
+            Entrance::Shared(place) => Some(Holding::new(place.clone())),
+            _ => None,
+        },
         mount_namespace: None,
     };
     drop(theirs);
@@ -152,6 +169,12 @@ impl Container {
         self.process.warnings()
     }
 
+    /// Where its root is attached, if it has no mount namespace of its own. It is taken away when the container is
+    /// dropped; whoever leaves the process to others must keep this, for [`PlacedRoot::release`].
+    pub fn placed_root(&self) -> Option<&PlacedRoot> {
+        self.placed.as_ref().and_then(Holding::root)
+    }
+
     /// Its network namespace; valid right after [`create`] if it is a new one.
     ///
     /// # Errors
@@ -178,6 +201,44 @@ impl Container {
     /// Why the child could not; it has been reaped then.
     pub fn wait_prepared(&mut self) -> Result<()> {
         self.process.wait_prepared()
+    }
+
+    /// The same, running `hooks` when the namespaces and mounts are there and the root is not entered yet.
+    ///
+    /// # Errors
+    /// Why the child could not be prepared; those of `hooks`, which end it.
+    pub fn wait_prepared_with<E: From<crate::Error>>(
+        &mut self,
+        hooks: impl FnOnce(u32) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.process.wait_for_hooks()? {
+            hooks(self.pid())?;
+            self.process.send(&Message::HooksDone)?;
+            self.process.wait_prepared()?;
+        }
+        Ok(())
+    }
+
+    /// Lets a prepared container live on without the caller: it waits for whoever connects to the start socket.
+    ///
+    /// # Errors
+    /// Why it has ended.
+    pub fn detach(mut self) -> Result<()> {
+        self.process.send(&Message::Detach)?;
+        self.leave();
+        Ok(())
+    }
+
+    fn leave(self) {
+        if let Some(placed) = self.placed {
+            placed.keep();
+        }
+        self.process.release();
+    }
+
+    /// Lets a running container live on without the caller; it must have a lifetime of its own.
+    pub fn release(self) {
+        self.leave();
     }
 
     /// Lets the child execute the program, and returns when it has.
@@ -221,6 +282,7 @@ impl Container {
     /// for. Does nothing before the end was waited for, or the second time.
     pub fn release_mounts(&mut self) {
         if self.process.has_ended() {
+            self.placed = None;
             self.mount_namespace = None;
         }
     }

@@ -1,19 +1,25 @@
 //! Everything the child needs, made ready by the parent: checked, translated, opened. The child then only acts.
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
 
-use ketch_spec::runtime::{Linux, Process, Spec};
+use ketch_spec::runtime::{Linux, NamespaceKind, Process, Spec};
+use ketch_sys::namespace::Namespaces;
 
 use crate::attach::CgroupView;
 use crate::capabilities::{self, CapabilityPlan};
 use crate::cgroup::{Cgroup, Entry};
 use crate::devices::{self, Node};
 use crate::error::{Error, Result};
+use crate::hooks::HookPlan;
+use crate::id_map::{self, Mapper};
 use crate::limits::{self, LimitPlan};
 use crate::mounts::{self, MountContext, MountPlan};
 use crate::namespaces::NamespacePlan;
 use crate::parent::CreateOptions;
+use crate::placed::PlacedRoot;
 use crate::program::{self, ProgramPlan};
+use crate::rootfs::{Entrance, Rootfs};
 use crate::seccomp::{self, Program};
 use crate::stdio::Stdio;
 use crate::{check, kernel_files, notify, options, rootfs};
@@ -31,8 +37,20 @@ pub(crate) struct ProcessPlan<'a> {
     pub entry: Entry,
     /// Whether it gets a session keyring of its own.
     pub new_keyring: bool,
+    /// Whether it ends with its parent.
+    pub lifetime: Lifetime,
     /// What was asked for and is not to be had.
     pub warnings: Vec<String>,
+}
+
+/// How long a process lives if nothing else ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lifetime {
+    /// At most as long as its parent.
+    #[default]
+    Parents,
+    /// As long as it likes, once it was let go.
+    Own,
 }
 
 /// A filter, the caller's or our own.
@@ -59,9 +77,13 @@ pub(crate) struct ContainerPlan<'a> {
     pub namespaces: NamespacePlan,
     pub root: OwnedFd,
     pub root_propagation: u64,
+    pub entrance: Entrance,
     pub mounts: Vec<MountPlan>,
     pub nodes: Vec<Node>,
     pub cgroups: CgroupView,
+    pub hooks: Option<HookPlan<'a>>,
+    /// Where whoever starts it connects after the parent has gone.
+    pub start_socket: Option<OwnedFd>,
 }
 
 impl<'a> ProcessPlan<'a> {
@@ -92,6 +114,7 @@ impl<'a> ProcessPlan<'a> {
             program: program::plan(process)?,
             capabilities,
             new_keyring: true,
+            lifetime: Lifetime::default(),
             warnings,
             limits: limits::plan(process, None)?,
             seccomp: None,
@@ -132,36 +155,46 @@ pub(crate) fn plan<'a>(options: CreateOptions<'a>) -> Result<(ContainerPlan<'a>,
         .linux
         .as_ref()
         .ok_or_else(|| Error::invalid("linux", "it is missing"))?;
-    refuse_unsupported(spec)?;
+    let hooks = HookPlan::new(spec, options.hooks)?;
     let namespaces = NamespacePlan::new(linux)?;
     check::specification(spec, linux, &namespaces)?;
     for name in linux.sysctl.keys() {
         kernel_files::check_sysctl(name, &namespaces)?;
     }
+    let joined_user = namespaces.joined(NamespaceKind::User);
+    if let Some(user) = joined_user {
+        id_map::check_joined(user, &linux.uid_mappings, &linux.gid_mappings)?;
+    }
     let context = MountContext {
         bundle: options.bundle,
-        uid_mappings: &linux.uid_mappings,
-        gid_mappings: &linux.gid_mappings,
+        mapper: Mapper::new(&linux.uid_mappings, &linux.gid_mappings, joined_user),
+        label: &linux.mount_label,
     };
-    let root = rootfs::open(options.rootfs)?;
+    let root_propagation = options::root_propagation(&linux.rootfs_propagation)?;
+    let root = rootfs::open(options.rootfs, root_propagation)?;
     rootfs::check(&root)?;
+    let entrance = entrance(&options, linux, &namespaces, root.as_fd())?;
     let cgroups = CgroupView {
         hierarchies: match options.cgroup {
             Some(cgroup) => cgroup.view(),
             None if crate::cgroup::is_unified() => None,
             None => Some(Vec::new()),
         },
-        private: namespaces.has_own(ketch_spec::runtime::NamespaceKind::Cgroup),
+        private: namespaces.has_own(NamespaceKind::Cgroup),
     };
+    let mounts = mounts::plan(&spec.mounts, context)?;
     let container = ContainerPlan {
         spec,
         linux,
         namespaces,
         root,
-        root_propagation: options::root_propagation(&linux.rootfs_propagation)?,
-        mounts: mounts::plan(&spec.mounts, context)?,
+        root_propagation,
+        entrance,
+        mounts,
         nodes: devices::plan(&linux.devices)?,
         cgroups,
+        hooks,
+        start_socket: options.start_socket,
     };
     let mut process =
         ProcessPlan::new(process, options.cgroup, options.stdio, options.preserve_fds)?;
@@ -172,6 +205,7 @@ pub(crate) fn plan<'a>(options: CreateOptions<'a>) -> Result<(ContainerPlan<'a>,
         (None, None) => None,
     };
     process.new_keyring = !options.no_new_keyring;
+    process.lifetime = options.lifetime;
     let listens = linux.seccomp.as_ref().map(|filter| &filter.listener_path);
     if process.notifies() && listens.is_none_or(String::is_empty) {
         return Err(notify::without_agent());
@@ -179,17 +213,47 @@ pub(crate) fn plan<'a>(options: CreateOptions<'a>) -> Result<(ContainerPlan<'a>,
     Ok((container, process))
 }
 
-fn refuse_unsupported(spec: &Spec) -> Result<()> {
-    if spec.hooks.as_ref().is_some_and(|hooks| !hooks.is_empty()) {
-        return Err(Error::unsupported("hooks", ""));
+/// How the root is entered, and where it is attached for that.
+fn entrance(
+    options: &CreateOptions<'_>,
+    linux: &Linux,
+    namespaces: &NamespacePlan,
+    root: BorrowedFd<'_>,
+) -> Result<Entrance> {
+    if namespaces.new.contains(Namespaces::MOUNT) {
+        return Ok(if options.no_pivot {
+            Entrance::Change
+        } else {
+            Entrance::Pivot
+        });
     }
-    Ok(())
+    let reason = "there is no new mount namespace";
+    if !linux.rootfs_propagation.is_empty() {
+        return Err(Error::invalid("linux.rootfsPropagation", reason));
+    }
+    let Rootfs::Path(path) = options.rootfs else {
+        let what = "a root file system without a place";
+        return Err(Error::unsupported(what, reason));
+    };
+    let joined = namespaces.joined(NamespaceKind::Mount).and_then(|_| {
+        let mut listed = linux.namespaces.iter();
+        listed.find(|listed| listed.kind == NamespaceKind::Mount)
+    });
+    let namespace = joined.and_then(|joined| joined.path.clone());
+    PlacedRoot::new(path, root, namespace).map(Entrance::Shared)
 }
 
 impl ContainerPlan<'_> {
+    /// Where the root is attached until it is entered: over the old one, unless hooks are to find it.
+    pub fn root_point(&self) -> &Path {
+        let hooks = self.hooks.as_ref();
+        hooks.map_or(Path::new("/"), HookPlan::root)
+    }
+
     /// Descriptors that the child needs.
     pub fn descriptors(&self) -> Vec<RawFd> {
         let mut descriptors = vec![self.root.as_raw_fd()];
+        descriptors.extend(self.start_socket.iter().map(AsRawFd::as_raw_fd));
         descriptors.extend(self.namespaces.descriptors());
         descriptors.extend(mounts::descriptors(&self.mounts));
         descriptors

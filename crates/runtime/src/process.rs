@@ -29,7 +29,7 @@ impl Exit {
     }
 
     /// From a status of waitpid(2).
-    fn from_wait_status(status: i32) -> Self {
+    pub(crate) fn from_wait_status(status: i32) -> Self {
         match status & 0x7f {
             0 => Self::Code((status >> 8) & 0xff),
             signal => Self::Signal(signal),
@@ -45,7 +45,10 @@ pub struct Process {
     channel: Channel,
     console: Option<OwnedFd>,
     prepared: bool,
+    wants_hooks: bool,
     status: Option<i32>,
+    /// Whether it lives on when this value is dropped.
+    released: bool,
     /// Who takes the listener of the filter, and the container's status that it is told.
     agent: Option<(NotifyAgent, &'static str)>,
     warnings: Vec<String>,
@@ -60,8 +63,17 @@ impl Process {
             channel,
             console: None,
             prepared: false,
+            wants_hooks: false,
             status: None,
+            released: false,
         }
+    }
+
+    /// One that is somebody else's child, spoken to over `channel`; it lives on when the value is dropped.
+    pub(crate) fn of_another(child: Child, channel: Channel) -> Self {
+        let mut process = Self::new(child, channel);
+        process.released = true;
+        process
     }
 
     /// Its number in the caller's pid namespace.
@@ -128,7 +140,14 @@ impl Process {
                 return Err(Error::Child(report));
             }
             Message::Listener(listener) => self.tell_agent(listener)?,
-            Message::Executing | Message::Go | Message::Mapped | Message::Told => {}
+            Message::WantsHooks => self.wants_hooks = true,
+            // Executing is for whoever starts it; the others are never the child's.
+            Message::Executing
+            | Message::Go
+            | Message::Mapped
+            | Message::Told
+            | Message::Detach
+            | Message::HooksDone => {}
         }
         Ok(())
     }
@@ -155,13 +174,31 @@ impl Process {
     }
 
     pub(crate) fn wait_prepared(&mut self) -> Result<()> {
+        if self.wait_for_hooks()? {
+            let field = "hooks";
+            return Err(Error::invalid(field, "nobody runs them"));
+        }
+        Ok(())
+    }
+
+    /// Waits until the child is prepared (false) or wants the hooks of the runtime's namespaces to be run (true).
+    pub(crate) fn wait_for_hooks(&mut self) -> Result<bool> {
         while !self.prepared {
             match self.receive()? {
                 Some(message) => self.take(message)?,
                 None => return Err(self.lost()),
             }
+            if std::mem::take(&mut self.wants_hooks) {
+                return Ok(true);
+            }
         }
-        Ok(())
+        Ok(false)
+    }
+
+    /// Lets it live on by itself: it is not killed when this value is dropped. For one that was told not to end with
+    /// its parent.
+    pub fn release(mut self) {
+        self.released = true;
     }
 
     /// Says go, and waits until execve has closed the child's end of the channel.
@@ -218,7 +255,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.status.is_none() {
+        if self.status.is_none() && !self.released {
             // If it is gone or someone else's already there is nothing left to do.
             let _ = self.kill(Signal::KILL.as_raw());
             let _ = self.wait();

@@ -60,6 +60,15 @@ pub(crate) fn plan(process: &Process) -> Result<ProgramPlan> {
 }
 
 impl ProgramPlan {
+    /// In the child, in the root, but not yet the final user: whether the program is there at all. What else is wrong
+    /// with it is told when it is executed.
+    pub fn look(&self) -> Result<()> {
+        match self.find() {
+            Err(error @ Error::ProgramNotFound { .. }) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// In the child, as the final user and in the root: finds the program.
     pub fn find(&self) -> Result<CString> {
         if self.name.contains('/') {

@@ -71,16 +71,54 @@ pub(crate) fn mount_point(
     path: &Path,
     kind: PointKind,
 ) -> Result<OwnedFd, SysError> {
+    open_or_make(root, path, kind).map(|(point, _)| point)
+}
+
+/// The same, and whether it was made.
+pub(crate) fn open_or_make(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    kind: PointKind,
+) -> Result<(OwnedFd, bool), SysError> {
     match open(root, path, OFlags::PATH) {
         Err(error) if error.errno == Errno::NOENT => {}
-        other => return other,
+        other => return other.map(|point| (point, false)),
     }
     let (parent, name) = make_parent(root, path)?;
     match kind {
         PointKind::Directory => make_directory(parent.as_fd(), Path::new(&name))?,
         PointKind::File => make_file(parent.as_fd(), Path::new(&name))?,
     }
-    open(root, path, OFlags::PATH)
+    Ok((open(root, path, OFlags::PATH)?, true))
+}
+
+/// Opens the file `name` in the directory `directory` (`O_PATH`), making it if it is missing. The last name must be
+/// no link, which could lead to a file that means something to the kernel.
+///
+/// # Errors
+/// `ELOOP` for a link, `EISDIR` for a directory, `EXDEV` for a file of procfs.
+pub(crate) fn plain_file(
+    root: BorrowedFd<'_>,
+    directory_path: &Path,
+    name: &str,
+) -> Result<OwnedFd, SysError> {
+    let parent = directory(root, directory_path)?;
+    make_file(parent.as_fd(), Path::new(name))?;
+    let path = directory_path.join(name);
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&parent, name, flags, Mode::empty()).called_on("open", &path)?;
+    let stat = rustix::fs::fstat(&file).called_on("fstat", &path)?;
+    let refused = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Symlink => Errno::LOOP,
+        FileType::Directory => Errno::ISDIR,
+        _ if is_on(&file, PROC_MAGIC)? => Errno::XDEV,
+        _ => return Ok(file),
+    };
+    Err(SysError::on(
+        "check that it is an ordinary file",
+        path,
+        refused,
+    ))
 }
 
 /// Opens the directory `path` (`O_PATH`) and makes what is missing of it, mode 0755.
@@ -202,6 +240,19 @@ mod tests {
         let root = root(scratch.path());
         let error = mount_point(root.as_fd(), Path::new("/a/x"), PointKind::File).unwrap_err();
         assert_eq!(error.errno, Errno::LOOP);
+    }
+
+    #[test]
+    fn a_plain_file_is_no_link() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = root(scratch.path());
+        let file = |name| plain_file(root.as_fd(), Path::new("/dev"), name);
+        file("made").unwrap();
+        assert!(scratch.path().join("dev/made").is_file());
+        symlink("made", scratch.path().join("dev/link")).unwrap();
+        assert_eq!(file("link").unwrap_err().errno, Errno::LOOP);
+        std::fs::create_dir(scratch.path().join("dev/sub")).unwrap();
+        assert_eq!(file("sub").unwrap_err().errno, Errno::ISDIR);
     }
 
     #[test]

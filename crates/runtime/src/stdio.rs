@@ -13,7 +13,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use crate::attach::{attach, duplicate};
 use crate::channel::{Channel, Message};
 use crate::error::{Called, During, Error, Result};
-use crate::resolve::{self, DEVPTS_MAGIC, PointKind};
+use crate::resolve::{self, DEVPTS_MAGIC};
 
 /// Standard streams of a process.
 #[derive(Debug)]
@@ -131,8 +131,7 @@ pub(crate) fn open_terminal(
 /// In the child: binds the terminal at /dev/console.
 pub(crate) fn bind_console(root: BorrowedFd<'_>, terminal: &OwnedFd) -> Result<()> {
     let step = "mount the terminal at /dev/console";
-    let point =
-        resolve::mount_point(root, Path::new("/dev/console"), PointKind::File).during(step)?;
+    let point = resolve::plain_file(root, Path::new("/dev"), "console").during(step)?;
     let mount = duplicate(terminal.as_fd(), false).during(step)?;
     attach(mount.as_fd(), point.as_fd()).during(step)
 }

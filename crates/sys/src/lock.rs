@@ -76,6 +76,53 @@ pub fn is_locked(file: BorrowedFd<'_>, kind: Kind) -> Result<bool> {
     Ok(request.l_type != libc::F_UNLCK as libc::c_short)
 }
 
+/// As [`lock`], of one byte, which need not be there: a file can stand for any number of things to be locked, each
+/// with a number.
+///
+/// # Errors
+/// fcntl(2)'s; an interruption by a signal is retried.
+pub fn lock_byte(file: BorrowedFd<'_>, at: u64, kind: Kind) -> Result<()> {
+    loop {
+        let mut request = one_byte(kind.raw(), at);
+        match control(file, libc::F_OFD_SETLKW, &mut request) {
+            Ok(()) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::new("fcntl(F_OFD_SETLKW)", errno)),
+        }
+    }
+}
+
+/// As [`try_lock`], of one byte.
+///
+/// # Errors
+/// fcntl(2)'s other than `EAGAIN`, which is the answer false.
+pub fn try_lock_byte(file: BorrowedFd<'_>, at: u64, kind: Kind) -> Result<bool> {
+    let mut request = one_byte(kind.raw(), at);
+    match control(file, libc::F_OFD_SETLK, &mut request) {
+        Ok(()) => Ok(true),
+        Err(Errno::AGAIN | Errno::ACCESS) => Ok(false),
+        Err(errno) => Err(Error::new("fcntl(F_OFD_SETLK)", errno)),
+    }
+}
+
+/// As [`unlock`], of one byte.
+///
+/// # Errors
+/// fcntl(2)'s.
+pub fn unlock_byte(file: BorrowedFd<'_>, at: u64) -> Result<()> {
+    let mut request = one_byte(libc::F_UNLCK as libc::c_short, at);
+    control(file, libc::F_OFD_SETLK, &mut request)
+        .map_err(|errno| Error::new("fcntl(F_OFD_SETLK)", errno))
+}
+
+/// A request for one byte. Offsets have 63 bits: the highest is cut off.
+fn one_byte(kind: libc::c_short, at: u64) -> libc::flock {
+    let mut request = whole_file(kind);
+    request.l_start = (at & (u64::MAX >> 1)) as libc::off_t;
+    request.l_len = 1;
+    request
+}
+
 /// A request for the whole file, whatever its length becomes. `l_pid` must be 0 for the OFD kind.
 fn whole_file(kind: libc::c_short) -> libc::flock {
     // SAFETY: `flock` is a C struct of integers; all zeroes is a value of it (`l_start`, `l_len` and `l_pid` 0).
@@ -142,6 +189,20 @@ mod tests {
         assert!(!try_lock(second.as_fd(), Kind::Shared).unwrap());
         drop(first);
         assert!(try_lock(second.as_fd(), Kind::Exclusive).unwrap());
+    }
+
+    #[test]
+    fn bytes_are_locked_apart() {
+        let scratch = Scratch::new("bytes");
+        let (first, second) = (scratch.open(), scratch.open());
+        let far = u64::MAX >> 2;
+        lock_byte(first.as_fd(), far, Kind::Shared).unwrap();
+        lock_byte(first.as_fd(), 1, Kind::Exclusive).unwrap();
+        assert!(try_lock_byte(second.as_fd(), far, Kind::Shared).unwrap());
+        assert!(!try_lock_byte(second.as_fd(), 1, Kind::Shared).unwrap());
+        assert!(!try_lock_byte(second.as_fd(), far, Kind::Exclusive).unwrap());
+        unlock_byte(first.as_fd(), far).unwrap();
+        assert!(try_lock_byte(second.as_fd(), far, Kind::Exclusive).unwrap());
     }
 
     #[test]

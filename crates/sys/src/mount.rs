@@ -52,6 +52,22 @@ pub struct Attributes<'a> {
     pub recursive: bool,
 }
 
+/// What the kernel has to say about a mount context of fsopen(2): lines that begin with `e `, `w ` or `i `, joined.
+/// Empty if it says nothing.
+pub fn messages(context: BorrowedFd<'_>) -> String {
+    let mut said = Vec::new();
+    let mut line = [0u8; 512];
+    while said.len() < 16 {
+        match rustix::io::read(context, &mut line) {
+            Ok(count) if count > 0 => {
+                said.push(String::from_utf8_lossy(&line[..count]).trim().to_owned())
+            }
+            _ => break,
+        }
+    }
+    said.join("; ")
+}
+
 /// `struct mount_attr`.
 #[repr(C)]
 struct MountAttr {

@@ -276,6 +276,29 @@ pub fn wait_child(pid: u32, block: bool) -> Result<Option<i32>> {
     }
 }
 
+/// The number of a child that has ended and was not waited for; None if there is none. Does not wait for it.
+///
+/// # Errors
+/// What waitid(2) says; that there are no children at all is None.
+pub fn ended_child() -> Result<Option<u32>> {
+    // SAFETY: a C structure of integers and pointers that nobody follows; all zeroes is a value of it.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    loop {
+        // SAFETY: the structure outlives the call.
+        let result = unsafe { libc::waitid(libc::P_ALL, 0, &mut info, flags) };
+        match last_errno() {
+            _ if result == 0 => break,
+            Errno::INTR => {}
+            Errno::CHILD => return Ok(None),
+            errno => return Err(Error::new("waitid", errno)),
+        }
+    }
+    // SAFETY: waitid has filled in the fields of a child, or left the number zero.
+    let pid = unsafe { info.si_pid() };
+    Ok((pid > 0).then_some(pid as u32))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

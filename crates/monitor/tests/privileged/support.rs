@@ -61,6 +61,7 @@ impl World {
             run_root: directory.path().join("run"),
             executable: program(),
             registry_config: None,
+            layer_forms: Default::default(),
         })
         .expect("engine");
         let world = Self { engine, directory };

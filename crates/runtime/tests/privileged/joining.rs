@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 
-use ketch_runtime::{Container, ExecOptions, Exit, Process, Stdio, WindowSize};
+use ketch_runtime::{Container, ExecOptions, Exit, Lifetime, Process, Stdio, WindowSize};
 use ketch_spec::runtime::{
     CpuAffinity, LinuxResources, LinuxSeccomp, NamespaceKind, Process as ProcessSpec,
     SeccompSyscall,
@@ -46,6 +46,7 @@ fn options<'a>(
         stdio,
         preserve_fds: 0,
         seccomp: None,
+        lifetime: Lifetime::Parents,
     }
 }
 

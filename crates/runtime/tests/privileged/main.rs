@@ -8,8 +8,10 @@
 
 mod basics;
 mod cgroups;
+mod entering;
 mod isolation;
 mod joining;
+mod mount_options;
 mod mounting;
 mod namespaces;
 mod speed;
@@ -25,6 +27,8 @@ fn all() -> Vec<Case> {
         basics::CASES,
         isolation::CASES,
         mounting::CASES,
+        mount_options::CASES,
+        entering::CASES,
         namespaces::CASES,
         joining::CASES,
         cgroups::CASES,

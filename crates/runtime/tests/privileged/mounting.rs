@@ -78,7 +78,7 @@ fn read_only_binds() {
     unmount(source.join("below"), UnmountFlags::empty()).unwrap();
 }
 
-fn attach_tmpfs(place: &std::path::Path) {
+pub fn attach_tmpfs(place: &std::path::Path) {
     let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
     fsconfig_create(context.as_fd()).unwrap();
     let mount = fsmount(
@@ -278,7 +278,7 @@ fn id_mapped_bind() {
 }
 
 /// tmpfs has it since Linux 6.3.
-fn has_no_id_mapping(place: &std::path::Path) -> bool {
+pub fn has_no_id_mapping(place: &std::path::Path) -> bool {
     const TMPFS: u64 = 0x0102_1994;
     let release = rustix::system::uname()
         .release()

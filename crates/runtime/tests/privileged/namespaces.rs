@@ -142,7 +142,7 @@ fn sysctls() {
     );
 }
 
-fn mapping() -> Vec<IdMapping> {
+pub fn mapping() -> Vec<IdMapping> {
     vec![IdMapping {
         container_id: 0,
         host_id: 100_000,
@@ -170,7 +170,7 @@ fn user_namespace() {
 }
 
 /// The container's root is nobody on the host: it gets what it must write to.
-fn open_to_others(world: &World) {
+pub fn open_to_others(world: &World) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(world.scratch(), PermissionsExt::from_mode(0o755)).unwrap();
     for place in ["", "dev", "proc", "sys", "tmp", "etc"] {

@@ -1,0 +1,88 @@
+//! `delete`: what create has made goes.
+
+use std::os::fd::OwnedFd;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::Signal;
+
+use super::cgroups::END_DEADLINE;
+use super::create::poststop;
+use super::error::{Error, Result};
+use super::record::Record;
+use super::state::status;
+use super::store::{Entry, Id, Root};
+use crate::error::During;
+use crate::hooks::Status;
+
+/// Removes a container: a stopped one; one that was never started; with `force` any, and then one that is not there
+/// is no error. Returns what the poststop hooks did wrong.
+///
+/// # Errors
+/// A container that is not there or not stopped; processes that do not end; what the kernel says.
+pub fn delete(root: &Root, id: &Id, force: bool) -> Result<Vec<String>> {
+    let entry = match root.locked(id) {
+        Err(error) if force && error.is_not_found() => return Ok(Vec::new()),
+        other => other?,
+    };
+    let Some(record) = entry.record()? else {
+        // A create that was killed: to the caller it never was there.
+        entry.clean_half_made()?;
+        entry.remove()?;
+        return match force {
+            true => Ok(Vec::new()),
+            false => Err(Error::NotFound(id.to_string())),
+        };
+    };
+    if let Some(first) = record.init.open()? {
+        if !force {
+            let status = status(&entry, &record)?;
+            if !matches!(status, Status::Created | Status::Stopped) {
+                return Err(Error::NotStopped {
+                    id: id.to_string(),
+                    status,
+                });
+            }
+        }
+        end(&record, &first)?;
+    }
+    destroy(&entry, &record)
+}
+
+/// Removes what there is of a container whose first process has ended.
+pub(super) fn destroy(entry: &Entry, record: &Record) -> Result<Vec<String>> {
+    record.cgroup.remove()?;
+    entry.remove()?;
+    let mut warnings = Vec::new();
+    poststop(record, &record.state(Status::Stopped), &mut warnings);
+    Ok(warnings)
+}
+
+/// Kills the first process and waits for its end.
+fn end(record: &Record, first: &OwnedFd) -> Result<()> {
+    let step = "end the container's first process";
+    match ketch_sys::process::send_signal(first, Signal::KILL.as_raw()) {
+        Err(error) if error.errno == Errno::SRCH => return Ok(()),
+        other => other.during(step)?,
+    }
+    if record.cgroup.is_frozen()? {
+        record.cgroup.open()?.thaw()?;
+    }
+    let seconds = END_DEADLINE.as_secs();
+    let timeout = Timespec {
+        tv_sec: seconds as i64,
+        tv_nsec: 0,
+    };
+    loop {
+        let mut fds = [PollFd::new(first, PollFlags::IN)];
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(0) => {
+                let what = "the end of the container's first process".to_owned();
+                return Err(crate::Error::Timeout { what, seconds }.into());
+            }
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(ketch_sys::Error::new("poll", errno)).during(step)?,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Errors of the verbs. Callers of OCI runtimes look for runc's words, so the words are those.
+
+use std::path::PathBuf;
+
+use crate::hooks::{HookError, Status};
+
+/// Shorthand.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a verb failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Not an id.
+    #[error("invalid container ID format: {0:?}")]
+    InvalidId(String),
+    /// No container of that id.
+    #[error("container does not exist: {0}")]
+    NotFound(String),
+    /// The id is taken.
+    #[error("container with given ID already exists: {0}")]
+    Exists(String),
+    /// Its first process has ended, or it was never started.
+    #[error("container not running: {id} is {status}")]
+    NotRunning {
+        /// Which.
+        id: String,
+        /// What it is instead.
+        status: Status,
+    },
+    /// `resume` of one that is not paused.
+    #[error("container not paused: {id} is {status}")]
+    NotPaused {
+        /// Which.
+        id: String,
+        /// What it is instead.
+        status: Status,
+    },
+    /// `start` of one that is not created.
+    #[error("{}", cannot_start(*.0))]
+    CannotStart(Status),
+    /// `exec` in one that does not run.
+    #[error("cannot exec in a {0} container")]
+    CannotExec(Status),
+    /// `delete` without force.
+    #[error("cannot delete container {id} that is not stopped: {status}")]
+    NotStopped {
+        /// Which.
+        id: String,
+        /// What it is instead.
+        status: Status,
+    },
+    /// The bundle's configuration cannot be read.
+    #[error("read {}: {source}", path.display())]
+    ReadConfig {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// JSON that does not fit.
+    #[error("parse {}: {source}", path.display())]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A configuration or a combination of options that makes no sense.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// A hook failed.
+    #[error(transparent)]
+    Hook(#[from] Box<HookError>),
+    /// The runtime itself.
+    #[error(transparent)]
+    Runtime(#[from] crate::Error),
+}
+
+/// Combinations that make no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A terminal whose other end nobody would hold.
+    #[error("cannot allocate tty if runc will detach without setting console socket")]
+    TerminalWithoutConsole,
+    /// A console socket without a terminal.
+    #[error("cannot use console socket if runc will not detach or allocate tty")]
+    ConsoleWithoutTerminal,
+    /// The configuration's version is none that we know.
+    #[error("ociVersion {0:?} is not supported: it must be 1.x")]
+    Version(String),
+    /// A part of the configuration is missing.
+    #[error("{0} is missing in config.json")]
+    Missing(&'static str),
+    /// The cgroup has processes of someone else.
+    #[error("container's cgroup {0} is not empty")]
+    CgroupInUse(String),
+    /// A descriptor that was to be passed on is not open.
+    #[error("preserved descriptor {0} is not open")]
+    NotOpen(u32),
+    /// A container without a cgroup of its own.
+    #[error("container {0} has no cgroup")]
+    NoCgroup(String),
+    /// A cgroup that exec was to enter.
+    #[error("cgroup {0} does not exist below the container's")]
+    NoSubCgroup(String),
+}
+
+fn cannot_start(status: Status) -> String {
+    match status {
+        Status::Running => "cannot start an already running container".into(),
+        Status::Stopped => "cannot start a container that has stopped".into(),
+        other => format!("cannot start a container in the {other} state"),
+    }
+}
+
+impl Error {
+    /// Whether the container is not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound(_))
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}

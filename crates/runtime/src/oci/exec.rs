@@ -1,0 +1,205 @@
+//! `exec`: another process in a running container.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use ketch_spec::runtime::{Process as ProcessSpec, Spec};
+
+use super::console;
+use super::create::Streams;
+use super::error::{Error, Refusal, Result};
+use super::record::Record;
+use super::state::status;
+use super::store::{Entry, Id, Root};
+use crate::cgroup::Cgroup;
+use crate::exec::ExecOptions;
+use crate::hooks::Status;
+use crate::plan::Lifetime;
+use crate::process::{Exit, Process};
+use crate::seccomp;
+use crate::stdio::{Stdio, WindowSize};
+
+/// What `exec` runs.
+#[derive(Debug)]
+pub struct ExecRequest<'a> {
+    /// The program, from [`ExecutedIn::base`] or a file.
+    pub process: ProcessSpec,
+    /// A listening socket that the other end of the terminal is sent to.
+    pub console_socket: Option<&'a Path>,
+    /// A listening socket that the process' pidfd is sent to.
+    pub pidfd_socket: Option<&'a Path>,
+    /// Written with the process' number.
+    pub pid_file: Option<&'a Path>,
+    /// A cgroup below the container's that the process enters instead.
+    pub cgroup: Option<&'a str>,
+    /// Whether a paused container will do; the program runs when it goes on.
+    pub ignore_paused: bool,
+    /// Descriptors from 3 on that the program keeps.
+    pub preserve_fds: u32,
+}
+
+/// A container that something is executed in.
+#[derive(Debug)]
+pub struct ExecutedIn {
+    entry: Entry,
+    record: Record,
+    config: Spec,
+}
+
+/// A process that runs as a child of the caller.
+#[derive(Debug)]
+pub struct Executed {
+    process: Process,
+    console: Option<OwnedFd>,
+}
+
+impl ExecutedIn {
+    /// The container `id`.
+    ///
+    /// # Errors
+    /// One that is not there.
+    pub fn open(root: &Root, id: &Id) -> Result<Self> {
+        let entry = root.entry(id)?;
+        let record = entry.committed()?;
+        let asked = entry.asked()?;
+        let config = asked.ok_or_else(|| Error::NotFound(id.to_string()))?.config;
+        Ok(Self {
+            entry,
+            record,
+            config,
+        })
+    }
+
+    /// The container's own process: what another one is like where nothing else was asked for.
+    pub fn base(&self) -> ProcessSpec {
+        self.config.process.clone().unwrap_or_default()
+    }
+
+    /// Runs a process in it.
+    ///
+    /// # Errors
+    /// A container that does not run; why the program cannot be executed.
+    pub fn exec(self, request: ExecRequest<'_>, streams: Streams) -> Result<Executed> {
+        let process = &request.process;
+        console::check(process.terminal, request.console_socket.is_some(), streams)?;
+        match status(&self.entry, &self.record)? {
+            Status::Stopped => return Err(Error::CannotExec(Status::Stopped)),
+            Status::Paused if !request.ignore_paused => {
+                return Err(Error::CannotExec(Status::Paused));
+            }
+            _ => {}
+        }
+        let Some(target) = self.record.init.open()? else {
+            return Err(Error::CannotExec(Status::Stopped));
+        };
+        let filter = self
+            .config
+            .linux
+            .as_ref()
+            .and_then(|linux| linux.seccomp.as_ref());
+        let filter = filter
+            .map(seccomp::compile)
+            .transpose()
+            .map_err(crate::Error::from)?;
+        let cgroup = self.cgroup(request.cgroup)?;
+        let stdio = if process.terminal {
+            Stdio::Terminal {
+                size: process.console_size.map(|size| WindowSize {
+                    rows: size.height.min(u16::MAX.into()) as u16,
+                    columns: size.width.min(u16::MAX.into()) as u16,
+                }),
+            }
+        } else {
+            Stdio::Inherit
+        };
+        use std::os::fd::AsFd;
+        let mut executed = crate::exec(ExecOptions {
+            target: target.as_fd(),
+            process,
+            cgroup: Some(&cgroup),
+            stdio,
+            preserve_fds: request.preserve_fds,
+            seccomp: filter.as_ref(),
+            lifetime: Lifetime::Own,
+        })?;
+        let console = match (executed.take_console(), request.console_socket) {
+            (Some(master), Some(socket)) => {
+                console::send_terminal(socket, &master)?;
+                None
+            }
+            (console, _) => console,
+        };
+        if let Some(socket) = request.pidfd_socket {
+            console::send_pidfd(socket, executed.pidfd())?;
+        }
+        if let Some(path) = request.pid_file {
+            console::write_pid_file(path, executed.pid())?;
+        }
+        Ok(Executed {
+            process: executed,
+            console,
+        })
+    }
+
+    fn cgroup(&self, below: Option<&str>) -> Result<Cgroup> {
+        let Some(below) = below else {
+            return self.record.cgroup.open();
+        };
+        if below.contains(':') {
+            let what = format!("exec --cgroup {below}");
+            let reason = "a cgroup of one controller cannot be chosen";
+            return Err(crate::Error::unsupported(what, reason).into());
+        }
+        let path = crate::mounts::clean(below);
+        let path = format!("{}{}", self.record.cgroup.path, path.to_string_lossy());
+        let cgroup = Cgroup::open(path.trim_end_matches('/'))?;
+        if cgroup.exists() {
+            Ok(cgroup)
+        } else {
+            Err(Refusal::NoSubCgroup(below.to_owned()).into())
+        }
+    }
+}
+
+impl Executed {
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// What was asked for and is not to be had.
+    pub fn warnings(&self) -> &[String] {
+        self.process.warnings()
+    }
+
+    /// Readable when it has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.process.pidfd()
+    }
+
+    /// The other end of its terminal, once, if nobody else has it.
+    pub fn take_console(&mut self) -> Option<OwnedFd> {
+        self.console.take()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// A number that is no signal.
+    pub fn kill(&self, signal: i32) -> Result<()> {
+        Ok(self.process.kill(signal)?)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn finish(mut self) -> Result<Exit> {
+        Ok(self.process.wait()?)
+    }
+
+    /// Lets it live on without the caller.
+    pub fn release(self) {
+        self.process.release();
+    }
+}

@@ -1,0 +1,77 @@
+//! What is kept of a container.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ketch_spec::runtime::{Hook, Spec};
+use serde::{Deserialize, Serialize};
+
+use super::cgroups::Place;
+use super::identity::Identity;
+use crate::hooks::{State, Status};
+
+/// `state.json`: what was made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Record {
+    pub oci_version: String,
+    pub id: String,
+    pub init: Identity,
+    pub bundle: PathBuf,
+    pub rootfs: PathBuf,
+    /// Nanoseconds since 1970.
+    pub created_ns: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    pub cgroup: Place,
+    /// User id of whoever made it.
+    pub owner: u32,
+    /// Whether its processes are numbered in a namespace of its own: they end with the first one then.
+    pub own_pids: bool,
+    /// Whether an agent waits for the listener of its filter.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub notifies: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub poststart: Vec<Hook>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub poststop: Vec<Hook>,
+}
+
+impl Record {
+    /// The state that the specification defines.
+    pub fn state(&self, status: Status) -> State {
+        State {
+            oci_version: self.oci_version.clone(),
+            id: self.id.clone(),
+            status,
+            pid: if status == Status::Stopped {
+                0
+            } else {
+                self.init.pid
+            },
+            bundle: self.bundle.clone(),
+            annotations: self.annotations.clone(),
+        }
+    }
+}
+
+/// `create.json`: what create was asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Asked {
+    /// Where the cgroup is to be.
+    pub cgroup: Place,
+    /// The bundle's configuration at that time: later changes of it have no effect.
+    pub config: Spec,
+}
+
+/// The same with the configuration as it was read: neither its order nor what we do not know is lost.
+pub(super) fn asked_bytes(cgroup: &Place, config: &[u8]) -> serde_json::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(config.len() + 128);
+    bytes.extend_from_slice(b"{\"cgroup\":");
+    serde_json::to_writer(&mut bytes, cgroup)?;
+    bytes.extend_from_slice(b",\"config\":");
+    bytes.extend_from_slice(config);
+    bytes.push(b'}');
+    Ok(bytes)
+}
