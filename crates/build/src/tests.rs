@@ -48,6 +48,7 @@ impl World {
             run_root: folder.path().join("run"),
             executable: "/nonexistent".into(),
             registry_config: None,
+            layer_forms: Default::default(),
         })
         .unwrap();
         Self {
@@ -192,8 +193,8 @@ fn privileged_a_lost_layer_is_made_again() {
     world.write("Dockerfile", "FROM scratch\nCOPY a /a\n");
     world.write("a", "a");
     let (_, image) = world.built();
-    let layer = world.engine.store().lower_dir(&image.layers[0]).unwrap();
-    fs::remove_dir_all(layer.parent().unwrap()).unwrap();
+    let layer = world.engine.store().layer_dir(&image.layers[0]).unwrap();
+    fs::remove_dir_all(layer).unwrap();
     let (second, image) = world.built();
     assert_eq!((second.ran, second.cached), (1, 0));
     assert_eq!(world.read(&image, "/a"), "a");

@@ -10,6 +10,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use ketch_store::Forms;
 use ketch_store::Store;
 
 pub mod container;
@@ -43,6 +44,8 @@ pub struct EngineOptions {
     pub executable: PathBuf,
     /// Where registry credentials are (`~/.docker/config.json`), if anywhere.
     pub registry_config: Option<PathBuf>,
+    /// Which forms new layers may have. What only reads leaves it at the default.
+    pub layer_forms: Forms,
 }
 
 /// A handle on the state: cheap to make, to clone and to share between threads; holds no lock.
@@ -68,7 +71,7 @@ impl Engine {
         check_layout(&paths)?;
         make_dir(paths.run_root(), 0o711)?;
         make_dir(&paths.run_dirs(), 0o700)?;
-        let store = Store::open(&options.data_root).map_err(|error| {
+        let store = Store::open(&options.data_root, options.layer_forms).map_err(|error| {
             Error::caused(ErrorKind::Internal, "cannot open the image store", &error)
         })?;
         let registries = registry::RegistryAccess {
@@ -234,6 +237,7 @@ pub(crate) mod test_support {
             run_root: root.join("run"),
             executable: PathBuf::from("/proc/self/exe"),
             registry_config: None,
+            layer_forms: Default::default(),
         }
     }
 }

@@ -124,6 +124,16 @@ impl Paths {
         self.run.join("containers").join(id.as_str())
     }
 
+    /// Where layers are mounted that are images, each in a directory named by the hex digits of its diff id.
+    pub fn layer_mounts(&self) -> PathBuf {
+        self.run.join("layers")
+    }
+
+    /// Locks of those mounts: one byte a layer.
+    pub fn layer_mounts_lock(&self) -> PathBuf {
+        self.run.join("layers.lock")
+    }
+
     /// All run directories.
     pub fn run_dirs(&self) -> PathBuf {
         self.run.join("containers")

@@ -94,6 +94,7 @@ fn engine() -> Place {
         run_root: dir.path().join("run"),
         executable: PathBuf::from("/bin/false"),
         registry_config: None,
+            layer_forms: Default::default(),
     })
     .unwrap();
     Place { engine, dir }
@@ -244,7 +245,8 @@ impl Recorder {
 }
 
 fn file_in(place: &Place, diff_id: &Digest, name: &str) -> Vec<u8> {
-    fs::read(place.engine.store().lower_dir(diff_id).unwrap().join(name)).unwrap()
+    let files = place.engine.store().open_lower(diff_id).unwrap();
+    fs::read(format!("/proc/self/fd/{}/{name}", files.as_raw_fd())).unwrap()
 }
 
 #[test]

@@ -98,6 +98,7 @@ impl Monitor {
             stdio,
             preserve_fds: 0,
             seccomp: run.made.filter().filter(|_| !config.privileged),
+            agent: None,
             lifetime: Lifetime::Parents,
         };
         let mut process = ketch_runtime::exec(options).map_err(|error| runtime_error(&error))?;

@@ -34,6 +34,21 @@ pub enum Error {
         /// Why not.
         reason: &'static str,
     },
+    /// Layers are to be kept as EROFS images, and cannot.
+    #[error(
+        "this kernel does not mount EROFS images from files of the data root for us: it takes Linux 6.12 or later with CONFIG_EROFS_FS_BACKED_BY_FILE, and root"
+    )]
+    NoErofs,
+    /// A layer is kept as an EROFS image, which the kernel does not mount.
+    #[error("cannot mount layer {diff_id}: {said}")]
+    Mount {
+        /// Its diff id.
+        diff_id: Digest,
+        /// What the kernel wrote into the mount's message log, or the error's text.
+        said: String,
+        /// The error.
+        source: ketch_sys::Error,
+    },
     /// A blob that is named is not here.
     #[error("blob {digest} is not in the store")]
     MissingBlob {

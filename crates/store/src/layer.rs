@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use ketch_spec::Digest;
 use ketch_spec::image::{Descriptor, media_type};
 use ketch_sys::fs as sysfs;
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Error, Result, Store};
+use crate::{Error, Result, Store, erofs, target};
 
 /// The record version this program writes.
 const VERSION: u32 = 1;
@@ -34,6 +35,9 @@ pub struct LayerRecord {
     /// Extended attributes that the data root's file system cannot carry and that are missing in the tree.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lost_xattrs: u64,
+    /// Length of the image of a layer in the Erofs form, in bytes, holes and all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub image_bytes: u64,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -45,6 +49,52 @@ pub struct LayerRecord {
 pub enum LayerForm {
     /// `tree/` has its files, whiteouts as overlayfs wants them.
     Directory,
+    /// `layer.tar` is its archive, `layer.erofs` an EROFS image of its metadata, of which the archive is the second
+    /// device.
+    Erofs,
+}
+
+impl LayerForm {
+    /// As it is written in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Directory => "directory",
+            Self::Erofs => "erofs",
+        }
+    }
+}
+
+/// What a layer is kept as, opened.
+#[derive(Debug)]
+pub enum OpenLayer {
+    /// The directory with its files.
+    Directory(OwnedFd),
+    /// An image and the archive that is its second device.
+    Erofs {
+        /// The image.
+        image: OwnedFd,
+        /// The archive.
+        archive: OwnedFd,
+    },
+}
+
+impl OpenLayer {
+    /// The directory, or a new mount of the image, read-only, private and attached nowhere.
+    ///
+    /// # Errors
+    /// [`Error::Mount`], which names the layer by `diff_id`.
+    pub fn into_files(self, diff_id: &Digest) -> Result<OwnedFd> {
+        match self {
+            Self::Directory(tree) => Ok(tree),
+            Self::Erofs { image, archive } => {
+                erofs::mount(image.as_fd(), archive.as_fd()).map_err(|refusal| Error::Mount {
+                    diff_id: diff_id.clone(),
+                    said: refusal.said,
+                    source: refusal.source,
+                })
+            }
+        }
+    }
 }
 
 fn is_zero(value: &u64) -> bool {
@@ -61,6 +111,7 @@ impl LayerRecord {
             archive_bytes: totals.archive_bytes,
             entries: totals.entries,
             lost_xattrs: totals.lost_xattrs,
+            image_bytes: 0,
             other: Map::new(),
         }
     }
@@ -93,31 +144,82 @@ impl Store {
         })
     }
 
-    /// The directory to mount as an overlay's lower directory. It can move once, from its settling place to its final
-    /// one, while no image record names the layer; [`Store::open_lower`] has no such race.
+    /// The layer's directory with its record, for people to look at: it can move once, from its settling place to its
+    /// final one, while no image record names the layer.
     ///
     /// # Errors
     /// [`Error::MissingLayer`].
-    pub fn lower_dir(&self, diff_id: &Digest) -> Result<PathBuf> {
-        let directory = self.find("layers", diff_id);
-        directory
-            .map(|d| d.join("tree"))
+    pub fn layer_dir(&self, diff_id: &Digest) -> Result<PathBuf> {
+        self.find("layers", diff_id)
             .ok_or_else(|| Error::MissingLayer {
                 diff_id: diff_id.clone(),
             })
     }
 
-    /// Opens the layer's directory.
+    /// Opens what the layer is kept as.
     ///
     /// # Errors
     /// [`Error::MissingLayer`]; the kernel's.
-    pub fn open_lower(&self, diff_id: &Digest) -> Result<OwnedFd> {
-        let first = sysfs::open_directory(&self.lower_dir(diff_id)?);
-        match first {
-            Err(error) if error.errno == rustix::io::Errno::NOENT => {
-                Ok(sysfs::open_directory(&self.lower_dir(diff_id)?)?)
+    pub fn open_layer(&self, diff_id: &Digest) -> Result<OpenLayer> {
+        let first = sysfs::open_directory(&self.layer_dir(diff_id)?);
+        let directory = match first {
+            // It has just moved.
+            Err(error) if error.errno == Errno::NOENT => {
+                sysfs::open_directory(&self.layer_dir(diff_id)?)?
             }
-            other => Ok(other?),
+            other => other?,
+        };
+        let open = |name: &str, flags| {
+            let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(&directory, name, flags, Mode::empty())
+        };
+        let failed = |name: &str, errno| {
+            let path = self.settled("layers").join(diff_id.hex()).join(name);
+            Error::from(ketch_sys::Error::on("openat", path, errno))
+        };
+        // What is there tells the form, so that a start need not read records.
+        match open(target::TREE, OFlags::DIRECTORY) {
+            Ok(tree) => return Ok(OpenLayer::Directory(tree)),
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(failed(target::TREE, errno)),
+        }
+        let file =
+            |name: &'static str| open(name, OFlags::empty()).map_err(|errno| failed(name, errno));
+        Ok(OpenLayer::Erofs {
+            image: file(target::IMAGE)?,
+            archive: file(target::TAR)?,
+        })
+    }
+
+    /// Opens the layer's files: its directory, or a mount of its own that goes with the descriptor. Containers do not
+    /// use it: two mounts of an image have each their own cache.
+    ///
+    /// # Errors
+    /// [`Error::MissingLayer`], [`Error::Mount`]; the kernel's.
+    pub fn open_lower(&self, diff_id: &Digest) -> Result<OwnedFd> {
+        self.open_layer(diff_id)?.into_files(diff_id)
+    }
+
+    /// The mode, with its file type, owner and group of the layer's root directory.
+    ///
+    /// # Errors
+    /// [`Error::MissingLayer`]; the kernel's.
+    pub fn root_attributes(&self, diff_id: &Digest) -> Result<(u32, u32, u32)> {
+        match self.open_layer(diff_id)? {
+            OpenLayer::Directory(tree) => {
+                let stat = rustix::fs::fstat(&tree)
+                    .map_err(|errno| ketch_sys::Error::new("fstat", errno))?;
+                Ok((stat.st_mode, stat.st_uid, stat.st_gid))
+            }
+            OpenLayer::Erofs { image, .. } => {
+                let path = || {
+                    self.settled("layers")
+                        .join(diff_id.hex())
+                        .join(target::IMAGE)
+                };
+                erofs::root_attributes(&fs::File::from(image))
+                    .map_err(|error| Error::io("read", path())(error))
+            }
         }
     }
 
@@ -148,7 +250,7 @@ impl Store {
         self.place("blobs", &diff_id, &archive)?;
         let layer = work.join("layer");
         self.write_record(&layer, &LayerRecord::new(diff_id.clone(), &totals))?;
-        sysfs::rename_exclusive(upper, &layer.join("tree"))?;
+        sysfs::rename_exclusive(upper, &layer.join(target::TREE))?;
         self.place("layers", &diff_id, &layer)?;
         Ok(Descriptor {
             media_type: media_type::LAYER.to_owned(),

@@ -1,8 +1,9 @@
-//! One pass from a blob's bytes to a layer's files: the caller feeds bytes, a second thread takes the compression off and
-//! hashes, a third makes files. Between them are short queues, so memory is bounded whatever the layer.
+//! One pass from a blob's bytes to a layer: the caller feeds bytes, a second thread takes the compression off, a third
+//! hashes, a fourth makes files, or writes the archive and its image. Between them are short queues, so memory is bounded
+//! whatever the layer.
 
-use std::io::{self, BufRead, Read};
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::io::{self, BufRead, Read, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, OnceLock};
@@ -13,9 +14,11 @@ use ketch_sys::fs as sysfs;
 use sha2::{Digest as _, Sha256};
 
 use crate::decode::MAGIC_BYTES;
+use crate::erofs::Unsealed;
 use crate::tar::{Reader, TarError};
-use crate::tree::{Extractor, Totals};
-use crate::{Compression, Decoder, Error, Result, Store};
+use crate::target::{Making, Target};
+use crate::tree::Totals;
+use crate::{Compression, Decoder, Error, LayerForm, Result, Store};
 
 /// Bytes that travel together.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -31,13 +34,15 @@ static TURN: Mutex<()> = Mutex::new(());
 /// What came out.
 #[derive(Debug)]
 pub(crate) struct Unpacked {
-    /// Digest of the uncompressed archive.
-    pub diff_id: Digest,
+    /// Digest of the uncompressed archive; None if the blob is that archive, and so has its digest.
+    pub diff_id: Option<Digest>,
     /// What the archive had; only its length if the files were not wanted.
     pub totals: Totals,
     /// Compression that was found.
     pub compression: Compression,
-    /// The layer's directory being made, with `tree` in it; None if the files were not wanted.
+    /// The image of a layer that is kept as one.
+    pub image: Option<Unsealed>,
+    /// The layer's directory being made; None if the files were not wanted.
     pub work: Option<Work>,
 }
 
@@ -54,57 +59,49 @@ impl Drop for Work {
 
 /// Runs `feed`, which hands a blob's bytes to the [`Feeder`], and returns what it returns and what came of the bytes.
 /// An error of `feed` is the first to be told: what follows from it in the other threads is of no interest.
+///
+/// `form` is the form of layer to make, if one is wanted. `blob` has the bytes in a file by the time they are handed on:
+/// an archive that is not compressed need not be written twice.
 pub(crate) fn run<T>(
     store: &Store,
-    want_files: bool,
+    form: Option<LayerForm>,
+    blob: &File,
     feed: impl FnOnce(&mut Feeder<'_, '_>) -> Result<T>,
 ) -> Result<(T, Result<Unpacked>)> {
-    let work = match want_files {
-        true => Some(Work(store.work_directory("layer")?)),
-        false => None,
-    };
-    let tree = match &work {
-        Some(work) => Some(make_tree(work)?),
+    let work = match form {
+        Some(_) => Some(Work(store.work_directory("layer")?)),
         None => None,
+    };
+    let target = match (&work, form) {
+        (Some(work), Some(form)) => Some(Target::new(form, work, blob)?),
+        _ => None,
     };
     let fault = OnceLock::new();
     std::thread::scope(|scope| {
         let mut feeder = Feeder {
             scope,
             fault: &fault,
-            tree,
+            target,
             state: State::Begin(Vec::new()),
         };
         let fed = feed(&mut feeder)?;
-        let unpacked = feeder
-            .finish()
-            .map(|(diff_id, totals, compression)| Unpacked {
-                diff_id,
-                totals,
-                compression,
-                work,
-            });
+        let unpacked = feeder.finish().map(|finished| Unpacked {
+            diff_id: finished.diff_id,
+            totals: finished.totals,
+            compression: finished.compression,
+            image: finished.image,
+            work,
+        });
         Ok((fed, unpacked))
     })
 }
-
-fn make_tree(work: &Work) -> Result<OwnedFd> {
-    let path = work.0.join("tree");
-    std::fs::create_dir(&path).map_err(Error::io("mkdir", &path))?;
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&path, permissions).map_err(Error::io("chmod", &path))?;
-    Ok(sysfs::open_directory(&path)?)
-}
-
-/// What the decoding thread found: diff id and length; None if the extractor stopped listening.
-type Decoded = Result<Option<(Digest, u64)>>;
 
 /// Takes a blob's bytes in order.
 pub(crate) struct Feeder<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     /// Set by a thread that stops because of the bytes themselves.
     fault: &'scope OnceLock<()>,
-    tree: Option<OwnedFd>,
+    target: Option<Target>,
     state: State<'scope>,
 }
 
@@ -119,8 +116,20 @@ enum State<'scope> {
 struct Running<'scope> {
     compression: Compression,
     chunks: Option<SyncSender<Vec<u8>>>,
-    decoder: ScopedJoinHandle<'scope, Decoded>,
-    extractor: Option<ScopedJoinHandle<'scope, Result<Totals>>>,
+    decoder: ScopedJoinHandle<'scope, Result<()>>,
+    hasher: ScopedJoinHandle<'scope, Hashed>,
+    maker: Option<ScopedJoinHandle<'scope, Result<(Totals, Option<Unsealed>)>>>,
+}
+
+/// What the hashing thread found: the archive's digest, if it was to be found out, and length.
+type Hashed = (Option<Digest>, u64);
+
+/// What all threads found.
+struct Finished {
+    diff_id: Option<Digest>,
+    totals: Totals,
+    compression: Compression,
+    image: Option<Unsealed>,
 }
 
 impl<'scope> Feeder<'scope, '_> {
@@ -163,22 +172,36 @@ impl<'scope> Feeder<'scope, '_> {
         let compression = Compression::detect(&first[..first.len().min(MAGIC_BYTES)])?;
         let (chunks, compressed) = sync_channel::<Vec<u8>>(QUEUE);
         let (plain_sender, plain) = sync_channel::<Vec<u8>>(QUEUE);
+        let (hashed_sender, hashed) = sync_channel::<Vec<u8>>(QUEUE);
+        let (used_sender, used) = sync_channel::<Vec<u8>>(2 * QUEUE);
         let fault = self.fault;
-        let extractor = self.tree.take().map(|tree| {
-            self.scope.spawn(move || {
-                let result = extract(tree, plain);
-                if result
-                    .as_ref()
-                    .is_err_and(|error| matches!(error, Error::Tar(error) if error.is_of_content()))
-                {
-                    let _ = fault.set(());
-                }
-                result
-            })
-        });
-        let wanted = extractor.is_some().then_some(plain_sender);
+        let maker = match self.target.take() {
+            Some(target) => {
+                let (making, copy) = target.begin(compression)?;
+                Some(self.scope.spawn(move || {
+                    let chunks = Chunks {
+                        turn: making.makes_files().then_some(&TURN),
+                        copy,
+                        used: Some(used_sender),
+                        ..Chunks::new(hashed)
+                    };
+                    let result = make(making, chunks);
+                    if result.as_ref().is_err_and(
+                        |error| matches!(error, Error::Tar(error) if error.is_of_content()),
+                    ) {
+                        let _ = fault.set(());
+                    }
+                    result
+                }))
+            }
+            None => None,
+        };
+        let wanted = maker.is_some().then_some(hashed_sender);
+        // What is not compressed is hashed as a blob already.
+        let hash = (compression != Compression::None).then(Sha256::new);
+        let hasher = self.scope.spawn(move || hash_all(hash, plain, wanted));
         let decoder = self.scope.spawn(move || {
-            let result = decode(compression, compressed, wanted);
+            let result = decode(compression, compressed, &plain_sender, &used);
             if result.is_err() {
                 let _ = fault.set(());
             }
@@ -188,14 +211,15 @@ impl<'scope> Feeder<'scope, '_> {
             compression,
             chunks: Some(chunks),
             decoder,
-            extractor,
+            hasher,
+            maker,
         });
         Ok(())
     }
 
-    /// No more bytes: waits for the threads. The decoder's error is told before the extractor's, which may only follow
-    /// from it.
-    fn finish(mut self) -> Result<(Digest, Totals, Compression)> {
+    /// No more bytes: waits for the threads. The decoder's error is told before the maker's, which may only follow from
+    /// it.
+    fn finish(mut self) -> Result<Finished> {
         if let State::Begin(first) = &self.state {
             let first = first.clone();
             self.start(&first)?;
@@ -206,40 +230,56 @@ impl<'scope> Feeder<'scope, '_> {
         };
         running.chunks = None;
         let decoded = running.decoder.join().map_err(|_| Error::Panicked)?;
-        let extracted = running
-            .extractor
+        let (diff_id, archive_bytes) = running.hasher.join().map_err(|_| Error::Panicked)?;
+        let made = running
+            .maker
             .map(|thread| thread.join().map_err(|_| Error::Panicked))
             .transpose()?;
-        match (decoded, extracted) {
-            (Err(error), _) | (_, Some(Err(error))) => Err(error),
-            (Ok(Some((diff_id, archive_bytes))), totals) => {
-                let totals = totals.transpose()?.unwrap_or_default();
-                Ok((
-                    diff_id,
-                    Totals {
-                        archive_bytes,
-                        ..totals
-                    },
-                    running.compression,
-                ))
-            }
-            // The extractor stops listening only with an error.
-            (Ok(None), _) => Err(Error::Panicked),
-        }
+        decoded?;
+        let (totals, image) = made.transpose()?.unwrap_or_default();
+        Ok(Finished {
+            diff_id,
+            totals: Totals {
+                archive_bytes,
+                ..totals
+            },
+            compression: running.compression,
+            image,
+        })
     }
 }
 
-/// Takes the compression off, hashes, hands on.
+/// Takes the compression off and hands on. Stops when nobody listens any more: whoever stopped says why.
 fn decode(
     compression: Compression,
     chunks: Receiver<Vec<u8>>,
-    plain: Option<SyncSender<Vec<u8>>>,
-) -> Decoded {
-    let mut source = Decoder::new(compression, Chunks::new(chunks, None))?;
-    let mut hash = Sha256::new();
+    plain: &SyncSender<Vec<u8>>,
+    used: &Receiver<Vec<u8>>,
+) -> Result<()> {
     let mut total = 0u64;
+    let mut hand_on = |chunk: Vec<u8>| {
+        total += chunk.len() as u64;
+        if total > MAX_ARCHIVE_BYTES {
+            return Err(Error::TooLarge {
+                what: "the layer's archive".into(),
+                limit_bytes: MAX_ARCHIVE_BYTES,
+            });
+        }
+        Ok(plain.send(chunk).is_ok())
+    };
+    if compression == Compression::None {
+        for chunk in chunks {
+            if !hand_on(chunk)? {
+                break;
+            }
+        }
+        return Ok(());
+    }
+    let mut source = Decoder::new(compression, Chunks::new(chunks))?;
     loop {
-        let mut chunk = vec![0u8; CHUNK_BYTES];
+        // Memory that has been here before costs no page faults.
+        let mut chunk = used.try_recv().unwrap_or_default();
+        chunk.resize(CHUNK_BYTES, 0);
         let mut have = 0;
         // Full chunks, so that the queue's length means something.
         while have < chunk.len() {
@@ -255,30 +295,39 @@ fn decode(
                 }
             }
         }
-        if have == 0 {
-            return Ok(Some((Digest::from_sha256(hash.finalize().into()), total)));
-        }
         chunk.truncate(have);
-        hash.update(&chunk);
-        total += have as u64;
-        if total > MAX_ARCHIVE_BYTES {
-            return Err(Error::TooLarge {
-                what: "the layer's archive".into(),
-                limit_bytes: MAX_ARCHIVE_BYTES,
-            });
-        }
-        if let Some(plain) = &plain
-            && plain.send(chunk).is_err()
-        {
-            return Ok(None);
+        if have == 0 || !hand_on(chunk)? {
+            return Ok(());
         }
     }
 }
 
-/// Makes the files, then reads on to the end: what comes behind the archive's end counts for the digest.
-fn extract(tree: OwnedFd, plain: Receiver<Vec<u8>>) -> Result<Totals> {
-    let mut reader = Reader::new(Chunks::new(plain, Some(&TURN)));
-    let totals = Extractor::new(tree).run(&mut reader)?;
+/// Counts and hashes, hands on. Stops when the maker does, which says why.
+fn hash_all(
+    mut hash: Option<Sha256>,
+    chunks: Receiver<Vec<u8>>,
+    wanted: Option<SyncSender<Vec<u8>>>,
+) -> Hashed {
+    let mut total = 0u64;
+    for chunk in chunks {
+        if let Some(hash) = &mut hash {
+            hash.update(&chunk);
+        }
+        total += chunk.len() as u64;
+        if let Some(wanted) = &wanted
+            && wanted.send(chunk).is_err()
+        {
+            break;
+        }
+    }
+    let digest = hash.map(|hash| Digest::from_sha256(hash.finalize().into()));
+    (digest, total)
+}
+
+/// Makes the layer, then reads on to the end: what comes behind the archive's end counts for the digest.
+fn make(making: Making, chunks: Chunks) -> Result<(Totals, Option<Unsealed>)> {
+    let mut reader = Reader::new(chunks);
+    let made = making.run(&mut reader)?;
     let mut rest = reader.into_inner();
     loop {
         let count = rest
@@ -286,29 +335,36 @@ fn extract(tree: OwnedFd, plain: Receiver<Vec<u8>>) -> Result<Totals> {
             .map_err(|source| TarError::Read { source })?
             .len();
         if count == 0 {
-            return Ok(totals);
+            return Ok(made);
         }
         rest.consume(count);
     }
 }
 
-/// A queue of chunks as a stream. With a turn, that is held while there are bytes.
+/// A queue of chunks as a stream.
 struct Chunks {
     chunks: Receiver<Vec<u8>>,
     current: Vec<u8>,
     at: usize,
+    /// Held while there are bytes.
     turn: Option<&'static Mutex<()>>,
     taken: Option<MutexGuard<'static, ()>>,
+    /// Where each chunk is written before it is read.
+    copy: Option<File>,
+    /// Where chunks go when they have been read, for others to use their memory.
+    used: Option<SyncSender<Vec<u8>>>,
 }
 
 impl Chunks {
-    fn new(chunks: Receiver<Vec<u8>>, turn: Option<&'static Mutex<()>>) -> Self {
+    fn new(chunks: Receiver<Vec<u8>>) -> Self {
         Self {
             chunks,
             current: Vec::new(),
             at: 0,
-            turn,
+            turn: None,
             taken: None,
+            copy: None,
+            used: None,
         }
     }
 }
@@ -317,9 +373,16 @@ impl BufRead for Chunks {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.at == self.current.len() {
             self.taken = None;
+            if let Some(used) = &self.used {
+                // If it is not wanted, it is freed.
+                let _ = used.try_send(std::mem::take(&mut self.current));
+            }
             // The other end is gone: the end of the stream, or a failure that it tells itself.
             self.current = self.chunks.recv().unwrap_or_default();
             self.at = 0;
+            if let Some(copy) = &mut self.copy {
+                copy.write_all(&self.current)?;
+            }
             if let Some(turn) = self.turn.filter(|_| !self.current.is_empty()) {
                 // Nothing is behind the lock that a panic could have left half-done.
                 self.taken = Some(

@@ -3,14 +3,14 @@
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ketch_spec::Digest;
 use ketch_sys::fs as sysfs;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use crate::{Error, Result};
+use crate::{Error, LayerForm, Result, erofs};
 
 /// The content of `oci-layout`.
 const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -18,6 +18,40 @@ const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// The content of an `index.json` without images.
 pub(crate) const EMPTY_INDEX: &[u8] =
     br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+
+/// Which forms new layers may have. Those that are here are read in whichever form they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Forms {
+    /// [`LayerForm::Erofs`] where the kernel mounts it, else [`LayerForm::Directory`].
+    #[default]
+    Auto,
+    /// [`LayerForm::Directory`].
+    Directory,
+    /// [`LayerForm::Erofs`], or none.
+    Erofs,
+}
+
+impl std::str::FromStr for Forms {
+    type Err = UnknownForm;
+
+    fn from_str(text: &str) -> Result<Self, UnknownForm> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "directory" => Ok(Self::Directory),
+            "erofs" => Ok(Self::Erofs),
+            _ => Err(UnknownForm {
+                text: text.to_owned(),
+            }),
+        }
+    }
+}
+
+/// No such form.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown form of layers {text:?}: it is \"auto\", \"directory\" or \"erofs\"")]
+pub struct UnknownForm {
+    text: String,
+}
 
 /// A handle on the store: cheap to clone, usable from many threads, holds no lock and no open file.
 #[derive(Debug, Clone)]
@@ -29,6 +63,9 @@ pub struct Store {
 struct Places {
     root: PathBuf,
     settling: PathBuf,
+    forms: Forms,
+    /// Whether images can be mounted, once it was asked.
+    mounts_images: OnceLock<bool>,
 }
 
 impl Store {
@@ -36,12 +73,14 @@ impl Store {
     ///
     /// # Errors
     /// A directory or one of the two layout files cannot be made.
-    pub fn open(data_root: &Path) -> Result<Self> {
+    pub fn open(data_root: &Path, forms: Forms) -> Result<Self> {
         let settling = data_root.join("ingest/settling").join(boot_id()?);
         let store = Self {
             places: Arc::new(Places {
                 root: data_root.to_owned(),
                 settling,
+                forms,
+                mounts_images: OnceLock::new(),
             }),
         };
         // The last directory made tells that all of this was done before.
@@ -81,6 +120,29 @@ impl Store {
     /// The data root.
     pub fn root(&self) -> &Path {
         &self.places.root
+    }
+
+    /// The form that a layer gets that is taken in now.
+    ///
+    /// # Errors
+    /// [`Error::NoErofs`] if only that form is wanted.
+    pub fn new_form(&self) -> Result<LayerForm> {
+        match self.places.forms {
+            Forms::Directory => Ok(LayerForm::Directory),
+            Forms::Auto if self.mounts_images() => Ok(LayerForm::Erofs),
+            Forms::Auto => Ok(LayerForm::Directory),
+            Forms::Erofs if self.mounts_images() => Ok(LayerForm::Erofs),
+            Forms::Erofs => Err(Error::NoErofs),
+        }
+    }
+
+    /// Whether this kernel mounts images from files of this data root for us. Tried once a handle, with an image of
+    /// nothing: a millisecond, and only where a layer is about to be made or someone wants to know.
+    pub fn mounts_images(&self) -> bool {
+        *self
+            .places
+            .mounts_images
+            .get_or_init(|| erofs::probe(self).is_ok())
     }
 
     /// The OCI image layout.

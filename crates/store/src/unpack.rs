@@ -1,13 +1,17 @@
 //! From layer blobs to layers: the ways in.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::path::Path;
 
 use ketch_spec::Digest;
 use ketch_spec::image::{Descriptor, media_type};
+use rustix::fs::{AtFlags, CWD};
 use sha2::{Digest as _, Sha256};
 
 use crate::pipeline::{self, Unpacked, Work};
-use crate::{Error, Ingest, LayerRecord, Result, Store};
+use crate::{Compression, Error, Ingest, LayerForm, LayerRecord, Result, Store, target};
 
 /// Called with the number of bytes of the blob that are here so far, often, from the thread that reads.
 pub type Progress<'a> = &'a (dyn Fn(u64) + Sync);
@@ -71,7 +75,8 @@ impl Store {
     fn unpack_present(&self, blob: &Digest, diff_id: &Digest) -> Result<LayerRecord> {
         let mut file = self.open_blob(blob)?;
         let path = self.settled("blobs").join(blob.hex());
-        let (_, unpacked) = pipeline::run(self, true, |feeder| {
+        let copy = file.try_clone().map_err(Error::io("dup", &path))?;
+        let (_, unpacked) = pipeline::run(self, Some(self.new_form()?), &copy, |feeder| {
             let mut buffer = vec![0u8; READ_BYTES];
             loop {
                 match file.read(&mut buffer) {
@@ -83,7 +88,7 @@ impl Store {
                 }
             }
         })?;
-        self.place_layer(expect(unpacked?, diff_id)?)
+        self.place_layer(expect(unpacked?, blob, diff_id)?, diff_id, &copy)
     }
 
     /// Takes in a layer blob of which nothing is known: hashes, stores and unpacks it in one pass. What it holds decides
@@ -94,10 +99,13 @@ impl Store {
     pub fn import_layer(&self, mut source: impl Read) -> Result<Imported> {
         let work = Work(self.work_directory("blob")?);
         let path = work.0.join("blob");
-        let mut file = std::fs::File::create_new(&path).map_err(Error::io("create", &path))?;
+        let mut options = File::options();
+        let created = options.read(true).write(true).create_new(true).open(&path);
+        let mut file = created.map_err(Error::io("create", &path))?;
+        let copy = file.try_clone().map_err(Error::io("dup", &path))?;
         let mut hash = Sha256::new();
         let mut total = 0u64;
-        let (_, unpacked) = pipeline::run(self, true, |feeder| {
+        let (_, unpacked) = pipeline::run(self, Some(self.new_form()?), &copy, |feeder| {
             let mut buffer = vec![0u8; READ_BYTES];
             loop {
                 let count = match source.read(&mut buffer) {
@@ -123,10 +131,14 @@ impl Store {
             }
         })?;
         let digest = Digest::from_sha256(hash.finalize().into());
-        self.place("blobs", &digest, &path)?;
         let compression = unpacked
             .as_ref()
             .map_or(crate::Compression::None, |unpacked| unpacked.compression);
+        let layer = unpacked.and_then(|unpacked| {
+            let diff_id = unpacked.diff_id.clone().unwrap_or_else(|| digest.clone());
+            self.place_layer(unpacked, &diff_id, &copy)
+        });
+        self.place("blobs", &digest, &path)?;
         let descriptor = Descriptor {
             media_type: compression.layer_media_type().to_owned(),
             digest,
@@ -135,36 +147,58 @@ impl Store {
             annotations: Default::default(),
             other: Default::default(),
         };
-        let layer = unpacked.and_then(|unpacked| self.place_layer(unpacked));
         Ok(Imported { descriptor, layer })
     }
 
-    /// Moves an unpacked layer to its place.
-    fn place_layer(&self, unpacked: Unpacked) -> Result<LayerRecord> {
+    /// Moves an unpacked layer to its place. `blob` is what it was unpacked from, and still has a name.
+    fn place_layer(
+        &self,
+        unpacked: Unpacked,
+        diff_id: &Digest,
+        blob: &File,
+    ) -> Result<LayerRecord> {
         let Unpacked {
-            diff_id,
             totals,
             work,
+            image,
+            compression,
             ..
         } = unpacked;
         let Some(work) = work else {
-            return self.layer(&diff_id);
+            return self.layer(diff_id);
         };
-        let record = LayerRecord::new(diff_id, &totals);
+        let mut record = LayerRecord::new(diff_id.clone(), &totals);
+        if let Some(image) = image {
+            if compression == Compression::None {
+                share_blob(blob, &work.0.join(target::TAR))?;
+            }
+            let sealed = image.seal(diff_id, totals.archive_bytes);
+            record.form = LayerForm::Erofs;
+            record.image_bytes = sealed.map_err(Error::io("write", work.0.join(target::IMAGE)))?;
+        }
         self.write_record(&work.0, &record)?;
-        self.place("layers", &record.diff_id, &work.0)?;
+        self.place("layers", diff_id, &work.0)?;
         Ok(record)
     }
 }
 
+/// A blob that is an archive is the layer's archive too: one file, two names.
+fn share_blob(blob: &File, name: &Path) -> Result<()> {
+    std::fs::remove_file(name).map_err(Error::io("unlink", name))?;
+    let path = format!("/proc/self/fd/{}", blob.as_raw_fd());
+    rustix::fs::linkat(CWD, path, CWD, name, AtFlags::SYMLINK_FOLLOW)
+        .map_err(|errno| ketch_sys::Error::on("linkat", name, errno).into())
+}
+
 /// Checks what the image config promised.
-fn expect(unpacked: Unpacked, diff_id: &Digest) -> Result<Unpacked> {
-    if unpacked.diff_id == *diff_id {
+fn expect(unpacked: Unpacked, blob: &Digest, diff_id: &Digest) -> Result<Unpacked> {
+    let actual = unpacked.diff_id.as_ref().unwrap_or(blob);
+    if actual == diff_id {
         return Ok(unpacked);
     }
     Err(Error::DiffMismatch {
         expected: diff_id.clone(),
-        actual: unpacked.diff_id,
+        actual: actual.clone(),
     })
 }
 
@@ -192,7 +226,15 @@ impl Ingest {
         progress: Progress<'_>,
     ) -> Result<LayerRecord> {
         let store = self.store.clone();
-        let (_, unpacked) = pipeline::run(&store, !store.has_layer(diff_id), |feeder| {
+        let form = match store.has_layer(diff_id) {
+            true => None,
+            false => Some(store.new_form()?),
+        };
+        let copy = self
+            .file
+            .try_clone()
+            .map_err(Error::io("dup", &self.path))?;
+        let (_, unpacked) = pipeline::run(&store, form, &copy, |feeder| {
             self.rehash(|bytes| feeder.push(bytes).map(|_| ()))?;
             progress(self.received_bytes);
             let mut buffer = vec![0u8; READ_BYTES];
@@ -220,7 +262,8 @@ impl Ingest {
         if self.received_bytes == self.descriptor.size {
             self.check_digest()?;
         }
-        let unpacked = match unpacked.and_then(|unpacked| expect(unpacked, diff_id)) {
+        let blob = &self.descriptor.digest;
+        let unpacked = match unpacked.and_then(|unpacked| expect(unpacked, blob, diff_id)) {
             Err(error) => {
                 if is_of_content(&error) {
                     self.discard()?;
@@ -229,7 +272,7 @@ impl Ingest {
             }
             Ok(unpacked) => unpacked,
         };
-        let record = store.place_layer(unpacked)?;
+        let record = store.place_layer(unpacked, diff_id, &copy)?;
         self.finish()?;
         Ok(record)
     }

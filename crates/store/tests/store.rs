@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ketch_spec::image::{Descriptor, ImageConfig, Manifest, RootFs, media_type};
 use ketch_spec::{Digest, Reference};
 use ketch_store::tar::{Entry, Kind, Writer};
-use ketch_store::{Error, LayerForm, Roots, Store};
+use ketch_store::{Error, Forms, LayerForm, Roots, Store};
 use tempfile::TempDir;
 
 fn store() -> (TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path()).unwrap();
+    let store = Store::open(directory.path(), Forms::Auto).unwrap();
     (directory, store)
 }
 
@@ -515,7 +515,7 @@ fn privileged_child_of_the_kill_test() {
     let Ok(root) = std::env::var(CHILD) else {
         return;
     };
-    let store = Store::open(Path::new(&root)).unwrap();
+    let store = Store::open(Path::new(&root), Forms::Auto).unwrap();
     let _lock = store.lock_shared().unwrap();
     let mut diff_id = [0u8; 71];
     io::stdin().read_exact(&mut diff_id).unwrap();

@@ -7,15 +7,16 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::config::ContainerConfig;
+use crate::layer::LayerUse;
 use crate::layer::mount::{self, Writable};
 use crate::record::Durability;
 use crate::{Engine, Error, ErrorKind, Result, layer};
 
-/// Mounts the root, writable. Only for whoever holds the owner lock: two overlays over one writable layer are undefined.
+/// Mounts the root, writable; its layers are in use as long as the other half of the result lives. Only for whoever holds the owner lock: two overlays over one writable layer are undefined.
 ///
 /// # Errors
 /// `NotFound` if a layer is missing, `Unsupported` if the kernel refuses the stack.
-pub fn mount(engine: &Engine, config: &ContainerConfig) -> Result<OwnedFd> {
+pub fn mount(engine: &Engine, config: &ContainerConfig) -> Result<(OwnedFd, LayerUse)> {
     let (upper, work) = dirs(engine, config);
     let volatile = config.durability() == Durability::Volatile;
     renew_work(&work)?;

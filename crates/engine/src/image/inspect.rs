@@ -73,17 +73,18 @@ fn document(engine: &Engine, image: &Image) -> Result<Value> {
 /// Where the layers are, as Docker's overlay2 driver tells it: the top one apart from those below, uppermost first.
 fn graph_driver(engine: &Engine, image: &Image) -> Result<Value> {
     let mut directories = Vec::with_capacity(image.layers.len());
+    let mut forms = Vec::with_capacity(image.layers.len());
     for diff_id in image.layers.iter().rev() {
-        directories.push(
-            engine
-                .store()
-                .lower_dir(diff_id)
-                .map_err(ImageError::from)?
-                .display()
-                .to_string(),
-        );
+        let directory = crate::layer::shown_dir(engine, diff_id).map_err(ImageError::from)?;
+        directories.push(directory.display().to_string());
+        let record = engine.store().layer(diff_id).map_err(ImageError::from)?;
+        forms.push(record.form.name());
     }
     let mut data = Map::new();
+    if !forms.is_empty() {
+        // Not Docker's: how each layer is kept, in the order of the directories.
+        data.insert("LayerForms".into(), json!(forms.join(":")));
+    }
     if let Some((top, below)) = directories.split_first() {
         if !below.is_empty() {
             data.insert("LowerDir".into(), json!(below.join(":")));

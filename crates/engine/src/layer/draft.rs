@@ -8,8 +8,8 @@ use ketch_spec::Digest;
 use ketch_spec::image::Descriptor;
 use ketch_store::Draft;
 
-use super::LayerError;
 use super::mount::{Writable, mount};
+use super::{LayerError, LayerUse};
 use crate::{Engine, Result};
 
 /// A writable directory on top of some layers, which becomes a layer or disappears.
@@ -24,6 +24,8 @@ pub struct LayerDraft {
     work: PathBuf,
     /// Declared, and so dropped, before the directories below it.
     root: Option<OwnedFd>,
+    /// For the length of the draft, mounted or not: steps of a build follow each other.
+    _used: LayerUse,
     /// Removes the directories.
     _draft: Draft,
 }
@@ -50,13 +52,14 @@ impl LayerDraft {
             work: &work,
             volatile: true,
         };
-        let root = mount(engine, parents, Some(writable))?;
+        let (root, used) = mount(engine, parents, Some(writable))?;
         Ok(Self {
             engine: engine.clone(),
             parents: parents.to_vec(),
             upper,
             work,
             root: Some(root),
+            _used: used,
             _draft: draft,
         })
     }
@@ -108,7 +111,8 @@ impl LayerDraft {
             work: &self.work,
             volatile: true,
         };
-        self.root = Some(mount(&self.engine, &self.parents, Some(writable))?);
+        // The draft uses the layers already.
+        self.root = Some(mount(&self.engine, &self.parents, Some(writable))?.0);
         Ok(())
     }
 
@@ -147,8 +151,11 @@ pub fn copy_root_attributes(engine: &Engine, layers: &[Digest], upper: &Path) ->
     let Some(top) = layers.last() else {
         return Ok(());
     };
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let from = engine.store().open_lower(top).map_err(LayerError::from)?;
+    use std::os::unix::fs::PermissionsExt;
+    let (mode, uid, gid) = engine
+        .store()
+        .root_attributes(top)
+        .map_err(LayerError::from)?;
     let io = |call: &'static str| {
         move |source| LayerError::Io {
             call,
@@ -156,10 +163,7 @@ pub fn copy_root_attributes(engine: &Engine, layers: &[Digest], upper: &Path) ->
             source,
         }
     };
-    let metadata = fs::File::from(from).metadata().map_err(io("stat"))?;
-    std::os::unix::fs::chown(upper, Some(metadata.uid()), Some(metadata.gid()))
-        .map_err(io("chown"))?;
-    fs::set_permissions(upper, fs::Permissions::from_mode(metadata.mode() & 0o7777))
-        .map_err(io("chmod"))?;
+    std::os::unix::fs::chown(upper, Some(uid), Some(gid)).map_err(io("chown"))?;
+    fs::set_permissions(upper, fs::Permissions::from_mode(mode & 0o7777)).map_err(io("chmod"))?;
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! Layers as others see them: mounted, being written, remembered by the build cache.
 //!
-//! Mounts made here are detached (open_tree(2), fsmount(2)): they are reached through a descriptor, exist in no
-//! directory of the host, and go when the descriptor does.
+//! Stacks mounted here are detached (open_tree(2), fsmount(2)): they are reached through a descriptor, exist in no
+//! directory of the host, and go when the descriptor does. Only single layers that are images are mounted in the run
+//! root ([`LayerUse`]), so that all stacks share them.
 
 mod archive;
+mod attach;
 mod cache;
 mod draft;
 pub mod mount;
@@ -12,12 +14,29 @@ mod view;
 use ketch_store as store;
 
 pub use archive::{ARCHIVE_HEAD_BYTES, ArchiveRoot, is_archive, looks_like_archive};
+pub use attach::{LayerUse, sweep};
 pub use cache::{CacheRecord, cache_get, cache_list, cache_prune, cache_put, cache_roots};
 pub use draft::{LayerDraft, copy_root_attributes};
 pub use mount::{Writable, mount};
 pub use view::LayerView;
 
-use crate::{Error, ErrorKind};
+use std::path::PathBuf;
+
+use ketch_spec::Digest;
+
+use crate::{Engine, Error, ErrorKind};
+
+/// Where a layer's files are for people to look at: in the store, or where they are while someone uses the layer.
+///
+/// # Errors
+/// The layer is not in the store; its record cannot be read.
+pub fn shown_dir(engine: &Engine, diff_id: &Digest) -> store::Result<PathBuf> {
+    let tree = engine.store().layer_dir(diff_id)?.join("tree");
+    Ok(match engine.store().layer(diff_id)?.form {
+        store::LayerForm::Directory => tree,
+        store::LayerForm::Erofs => engine.paths().layer_mounts().join(diff_id.hex()),
+    })
+}
 
 /// What failed with layers.
 #[derive(Debug, thiserror::Error)]

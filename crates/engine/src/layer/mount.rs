@@ -14,6 +14,7 @@ use rustix::mount::{
 };
 
 use super::LayerError;
+use super::attach::{LayerUse, attach};
 use crate::{Engine, Result};
 
 /// The directories that make an overlay writable; both on one file system, which also holds the layers.
@@ -35,16 +36,23 @@ const OLD_OPTIONS_MAX_BYTES: usize = 4095;
 
 /// Upper directories become layers and layers become other people's archives: nothing may be in them that means
 /// something to this overlay only.
-const PLAIN: [(&str, &str); 4] = [
+const PLAIN: [(&str, &str); 3] = [
     ("metacopy", "off"),
     ("redirect_dir", "nofollow"),
     ("index", "off"),
-    ("xino", "off"),
 ];
+
+/// Whether the layers are on several file systems, as images are. Then overlayfs makes inode numbers of the layer's
+/// number and the file's own: without that files would have other device numbers than their directories, and programs
+/// that stay on one file system (`du -x`, `tar --one-file-system`) would leave them out.
+fn xino(several: bool) -> (&'static str, &'static str) {
+    ("xino", if several { "on" } else { "off" })
+}
 
 /// Stacks `layers` (diff ids, lowest first), read-only or with a writable layer on top, as a detached mount. Private,
 /// so that nothing propagates to or from it. Not attached anywhere: the caller moves it to its place or uses it through
-/// the descriptor.
+/// the descriptor. The layers are in use for as long as the other half of the result lives, which should outlive the
+/// mount.
 ///
 /// # Errors
 /// `NotFound` if a layer is not in the store, `Unsupported` if the kernel refuses the stack.
@@ -52,7 +60,7 @@ pub fn mount(
     engine: &Engine,
     layers: &[Digest],
     writable: Option<Writable<'_>>,
-) -> Result<OwnedFd> {
+) -> Result<(OwnedFd, LayerUse)> {
     let layers = &without_repeats(layers)[..];
     if layers.len() > MAX_LAYERS {
         return Err(LayerError::TooManyLayers {
@@ -61,25 +69,20 @@ pub fn mount(
         }
         .into());
     }
-    let mut lowers = Vec::with_capacity(layers.len());
     // The kernel wants the uppermost first.
-    for diff_id in layers.iter().rev() {
-        lowers.push(
-            engine
-                .store()
-                .open_lower(diff_id)
-                .map_err(LayerError::from)?,
-        );
-    }
+    let stacked: Vec<Digest> = layers.iter().rev().cloned().collect();
+    let (lowers, used) = attach(engine, &stacked)?;
     let mount = match (&lowers[..], writable) {
         ([], None) => empty(),
         ([], Some(writable)) => sys::fs::open_directory(writable.upper)
             .map_err(LayerError::from)
             .and_then(|d| clone_of(d.as_fd(), false)),
         ([single], None) => clone_of(single.as_fd(), true),
-        (several, writable) => overlay(several, writable, || lower_paths(engine, layers)),
+        (several, writable) => overlay(several, writable, used.has_images(), || {
+            lower_paths(engine, layers)
+        }),
     };
-    Ok(mount?)
+    Ok((mount?, used))
 }
 
 /// Each layer once, where it stands uppermost: overlayfs refuses a directory that it has already (`ELOOP`), and what is
@@ -97,12 +100,12 @@ fn without_repeats(layers: &[Digest]) -> Vec<Digest> {
     kept
 }
 
-/// The directories by path, uppermost first.
+/// The directories by path, uppermost first: for kernels that know no other way, and so mount no images.
 fn lower_paths(engine: &Engine, layers: &[Digest]) -> Result<Vec<PathBuf>, LayerError> {
     layers
         .iter()
         .rev()
-        .map(|diff_id| engine.store().lower_dir(diff_id).map_err(LayerError::from))
+        .map(|diff_id| super::shown_dir(engine, diff_id).map_err(LayerError::from))
         .collect()
 }
 
@@ -143,13 +146,14 @@ fn clone_of(directory: BorrowedFd<'_>, read_only: bool) -> Result<OwnedFd, Layer
 fn overlay(
     lowers: &[OwnedFd],
     writable: Option<Writable<'_>>,
+    images: bool,
     paths: impl FnOnce() -> Result<Vec<PathBuf>, LayerError>,
 ) -> Result<OwnedFd, LayerError> {
     static APPENDS: OnceLock<bool> = OnceLock::new();
     if !*APPENDS.get().unwrap_or(&true) {
         return overlay_by_mount(&paths()?, writable);
     }
-    let step = match overlay_by_context(lowers, writable) {
+    let step = match overlay_by_context(lowers, writable, images) {
         Ok(mount) => return Ok(mount),
         Err(step) => step,
     };
@@ -203,7 +207,11 @@ impl Step {
 }
 
 /// Linux 6.5 and later: one `lowerdir+` a layer, which has no bound but the kernel's stack.
-fn overlay_by_context(lowers: &[OwnedFd], writable: Option<Writable<'_>>) -> Result<OwnedFd, Step> {
+fn overlay_by_context(
+    lowers: &[OwnedFd],
+    writable: Option<Writable<'_>>,
+    images: bool,
+) -> Result<OwnedFd, Step> {
     let context =
         rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| Step {
             at: At::Open,
@@ -215,7 +223,7 @@ fn overlay_by_context(lowers: &[OwnedFd], writable: Option<Writable<'_>>) -> Res
         move |errno| Step {
             at,
             errno,
-            said: messages(context),
+            said: sys::mount::messages(context),
         }
     };
     for (position, lower) in lowers.iter().enumerate() {
@@ -227,7 +235,7 @@ fn overlay_by_context(lowers: &[OwnedFd], writable: Option<Writable<'_>>) -> Res
         rustix::mount::fsconfig_set_string(&context, "lowerdir+", through(lower.as_fd()))
             .map_err(failed(at))?;
     }
-    for (key, value) in PLAIN {
+    for (key, value) in PLAIN.into_iter().chain([xino(images)]) {
         rustix::mount::fsconfig_set_string(&context, key, value).map_err(failed(At::Option))?;
     }
     // Kept open until the mount is made: their numbers are the paths.
@@ -260,21 +268,6 @@ fn overlay_by_context(lowers: &[OwnedFd], writable: Option<Writable<'_>>) -> Res
 /// The path of an open directory: short, and free of what overlayfs would need escaped.
 fn through(directory: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", directory.as_raw_fd())
-}
-
-/// What the kernel has to say about a mount context: lines that begin with `e `, `w ` or `i `.
-fn messages(context: BorrowedFd<'_>) -> String {
-    let mut said = Vec::new();
-    let mut line = [0u8; 512];
-    while said.len() < 16 {
-        match rustix::io::read(context, &mut line) {
-            Ok(count) if count > 0 => {
-                said.push(String::from_utf8_lossy(&line[..count]).trim().to_owned())
-            }
-            _ => break,
-        }
-    }
-    said.join("; ")
 }
 
 /// Before Linux 6.5 the list of layers is one option, and fsconfig(2) takes only 255 bytes: the old mount(2) takes a page.
@@ -347,7 +340,7 @@ fn old_options(
         let separator = if position == 0 { "" } else { ":" };
         options.push_str(&format!("{separator}{}", number(lower)?));
     }
-    for (key, value) in PLAIN {
+    for (key, value) in PLAIN.into_iter().chain([xino(false)]) {
         options.push_str(&format!(",{key}={value}"));
     }
     if let Some(writable) = writable {
@@ -413,7 +406,7 @@ mod tests {
                 .map(|path| sys::fs::open_directory(path).unwrap())
                 .collect();
             let stack = |writable: Option<Writable<'_>>| match way {
-                "context" => overlay_by_context(&lowers, writable).unwrap(),
+                "context" => overlay_by_context(&lowers, writable, false).unwrap(),
                 _ => overlay_by_mount(&paths, writable).unwrap(),
             };
             let root = stack(Some(writable));
@@ -459,7 +452,7 @@ mod tests {
             work: Path::new("/proc"),
             volatile: false,
         };
-        let Err(step) = overlay_by_context(&lowers, Some(writable)) else {
+        let Err(step) = overlay_by_context(&lowers, Some(writable), false) else {
             panic!("a wrong work directory")
         };
         let error = step.into_error(2);

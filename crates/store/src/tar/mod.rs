@@ -183,6 +183,15 @@ pub enum Problem {
     /// A sparse map that is not sorted, overlaps, or does not fit the file.
     #[error("its sparse map is wrong")]
     Sparse,
+    /// A sparse map whose pieces are too many and too far apart.
+    #[error("its sparse map is too scattered to be kept")]
+    Scattered,
+    /// An extended attribute that has a form, and has it not.
+    #[error("its attribute {name:?} is malformed")]
+    Attribute {
+        /// Which.
+        name: String,
+    },
     /// A type that makes nothing we know.
     #[error("its type {:?} is not supported", char::from(*.0))]
     Type(u8),

@@ -24,6 +24,8 @@ pub struct Reader<R> {
     /// The current entry's path, and the pieces of its data.
     current: (Vec<u8>, Vec<Segment>),
     ended: bool,
+    /// The filling behind the last entry's data was whole and zeros.
+    filled: bool,
 }
 
 /// Extended headers in front of one entry.
@@ -46,6 +48,7 @@ impl<R: BufRead> Reader<R> {
             global: Vec::new(),
             current: Default::default(),
             ended: false,
+            filled: true,
         }
     }
 
@@ -351,6 +354,23 @@ impl<R: BufRead> Reader<R> {
         Data { reader: self }
     }
 
+    /// How many bytes of the archive are behind us. After [`Reader::next_entry`] it is where the entry's data begins,
+    /// which is a multiple of [`BLOCK_BYTES`] whatever headers came before it.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Passes over what is left of the current entry, up to the next header. Says whether its last block is whole and
+    /// filled up with zeros, as every archiver does it.
+    ///
+    /// # Errors
+    /// The stream's; the archive ends too early.
+    pub fn pass_data(&mut self) -> Result<bool, TarError> {
+        self.filled = true;
+        self.skip_data()?;
+        Ok(self.filled)
+    }
+
     /// Skips what is left of the current entry.
     fn skip_data(&mut self) -> Result<(), TarError> {
         let left = self.data_left;
@@ -358,10 +378,12 @@ impl<R: BufRead> Reader<R> {
         self.each_chunk(left, &path, |_| Ok::<_, TarError>(()))?;
         let mut padding = std::mem::take(&mut self.padding);
         while padding > 0 {
-            let count = self
-                .fill()?
+            let buffer = self.fill()?;
+            let count = buffer
                 .len()
                 .min(usize::try_from(padding).unwrap_or(usize::MAX));
+            let zeros = buffer[..count].iter().all(|byte| *byte == 0);
+            self.filled &= zeros && count > 0;
             if count == 0 {
                 // The last block of a cut archive need not be whole.
                 break;

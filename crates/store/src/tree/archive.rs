@@ -1,6 +1,6 @@
 //! Tree to archive.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::Write;
@@ -45,6 +45,19 @@ pub fn archive(
     target: impl Write,
     purpose: Purpose,
 ) -> Result<(Digest, Totals)> {
+    archive_without(root, target, purpose, &BTreeSet::new())
+}
+
+/// As [`archive`], without what is at the paths `left_out` (relative, no `.` in them), and what is below those.
+///
+/// # Errors
+/// As [`archive`].
+pub fn archive_without(
+    root: BorrowedFd<'_>,
+    target: impl Write,
+    purpose: Purpose,
+    left_out: &BTreeSet<Vec<u8>>,
+) -> Result<(Digest, Totals)> {
     let target = Hashing {
         target: std::io::BufWriter::with_capacity(1 << 17, target),
         hash: Sha256::new(),
@@ -53,6 +66,7 @@ pub fn archive(
         root,
         writer: Writer::new(target),
         purpose,
+        left_out,
         links: HashMap::new(),
         totals: Totals::default(),
     };
@@ -88,6 +102,7 @@ struct Archiver<'a, W: Write> {
     root: BorrowedFd<'a>,
     writer: Writer<W>,
     purpose: Purpose,
+    left_out: &'a BTreeSet<Vec<u8>>,
     /// First names of files that have more than one, by device and inode.
     links: HashMap<(u64, u64), Vec<u8>>,
     totals: Totals,
@@ -137,12 +152,15 @@ impl<W: Write> Archiver<'_, W> {
                 }
                 continue;
             };
+            let name = OsStr::from_bytes(name.as_bytes());
+            let path = join(&level.path, name.as_bytes());
+            if self.left_out.contains(&path) {
+                continue;
+            }
             let directory = match open.take() {
                 Some((path, directory)) if path == level.path => directory,
                 _ => self.open_directory(&level.path)?,
             };
-            let name = OsStr::from_bytes(name.as_bytes());
-            let path = join(&level.path, name.as_bytes());
             let below = self.one(directory.as_fd(), name, &path)?;
             open = Some((level.path.clone(), directory));
             if let Some(mtime) = below

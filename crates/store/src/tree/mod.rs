@@ -7,12 +7,13 @@
 
 mod archive;
 mod attributes;
+pub(crate) mod entries;
 mod extract;
-mod path;
+pub(crate) mod path;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-pub use archive::{Purpose, archive};
+pub use archive::{Purpose, archive, archive_without};
 pub use attributes::is_taken;
 pub use extract::Extractor;
 

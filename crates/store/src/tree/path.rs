@@ -29,6 +29,11 @@ impl Clean {
         Ok(Self(parts.join(&b'/')))
     }
 
+    /// The root itself.
+    pub fn root() -> Self {
+        Self(Vec::new())
+    }
+
     /// Whether it is the root itself.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()

@@ -65,7 +65,7 @@ fn archive_of(entries: &[(Entry, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// Everything about every file below a directory that a layer keeps.
-fn describe(root: &Path) -> BTreeMap<String, String> {
+pub(crate) fn describe(root: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut first_names: BTreeMap<u64, String> = BTreeMap::new();
     let mut queue = vec![root.to_owned()];

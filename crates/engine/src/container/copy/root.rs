@@ -15,6 +15,7 @@ use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
 use super::rules;
 use crate::container::config::ContainerConfig;
 use crate::container::{channel, load, root};
+use crate::layer::LayerUse;
 use crate::{Engine, Error, ErrorKind, Result, volume};
 
 /// A container's root, and what may not be written in it.
@@ -60,6 +61,8 @@ pub(super) fn with<T: Send>(
 ) -> Result<T> {
     loop {
         if let Some((lock, config)) = channel::own(engine, id)? {
+            // Here and not only in the thread's namespace, from which nobody else could use the mounts.
+            let used = LayerUse::new(engine, &config.image.layers)?;
             let result = in_own_namespace(|| {
                 let root = mount(engine, &config)?;
                 work(&Place {
@@ -67,6 +70,7 @@ pub(super) fn with<T: Send>(
                     config: &config,
                 })
             });
+            drop(used);
             drop(lock);
             return result;
         }
@@ -130,7 +134,7 @@ fn in_own_namespace<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<
 fn mount(engine: &Engine, config: &ContainerConfig) -> Result<OwnedFd> {
     let place = engine.paths().run_root();
     let sources = sources(engine, config)?;
-    let tree = root::mount(engine, config)?;
+    let (tree, _used) = root::mount(engine, config)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     rustix::mount::move_mount(&tree, "", CWD, place, flags)
         .map_err(|errno| failed("move_mount", place, errno))?;

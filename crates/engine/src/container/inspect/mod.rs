@@ -115,7 +115,7 @@ fn graph_driver(engine: &Engine, config: &ContainerConfig) -> Value {
         .layers
         .iter()
         .rev()
-        .filter_map(|layer| engine.store().lower_dir(layer).ok())
+        .filter_map(|layer| crate::layer::shown_dir(engine, layer).ok())
         .map(|path| path.to_string_lossy().into_owned())
         .collect();
     json!({

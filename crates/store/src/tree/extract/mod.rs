@@ -13,13 +13,14 @@ use std::io::BufRead;
 use std::os::fd::{AsFd, OwnedFd};
 
 use ketch_sys as sys;
-use ketch_sys::fs::{NAME_MAX_BYTES, Root};
+use ketch_sys::fs::Root;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use self::place::{At, failed, is_whiteout, mkdir, set_opaque, stat, timestamps, unlink};
+use super::Totals;
+use super::entries::{self, Maker};
 use super::path::{Clean, as_name, as_path};
-use super::{AUFS_PREFIX, OPAQUE, Totals, WHITEOUT_PREFIX};
 use crate::tar::{Entry, Kind, Problem, Reader, TarError, Time, shown};
 
 /// How many directories whose times wait one archive can have: some hundred megabytes of names at worst.
@@ -55,59 +56,9 @@ impl Extractor {
     /// # Errors
     /// A damaged or hostile archive, a full disk; the message names the entry.
     pub fn run<R: BufRead>(mut self, reader: &mut Reader<R>) -> Result<Totals, TarError> {
-        while let Some(entry) = reader.next_entry()? {
-            self.entry(&entry, reader)?;
-            self.totals.entries += 1;
-        }
+        self.totals.entries = entries::each(&mut self, reader)?;
         self.set_directory_times()?;
         Ok(self.totals)
-    }
-
-    fn entry<R: BufRead>(&mut self, entry: &Entry, reader: &mut Reader<R>) -> Result<(), TarError> {
-        let fail = |problem| TarError::Entry {
-            entry: entry.shown(),
-            problem,
-        };
-        let path = Clean::new(&entry.path).map_err(fail)?;
-        if path.is_root() {
-            return self.root_entry(entry, &path);
-        }
-        let (directory, name) = path.split();
-        if name.len() > NAME_MAX_BYTES {
-            return Err(fail(Problem::Long {
-                field: "name",
-                limit: NAME_MAX_BYTES as u64,
-            }));
-        }
-        if name == OPAQUE {
-            return self.make_opaque(entry, directory);
-        }
-        if name.starts_with(AUFS_PREFIX) {
-            // aufs's own bookkeeping (a directory of hard links, for one): no part of the image.
-            return Ok(());
-        }
-        if let Some(hidden) = name.strip_prefix(WHITEOUT_PREFIX) {
-            if hidden.is_empty() || hidden == b"." || hidden == b".." {
-                return Err(fail(Problem::Whiteout));
-            }
-            return self.whiteout(entry, directory, hidden);
-        }
-        let parent = self.parent(entry, directory)?;
-        let at = At {
-            directory: parent.as_fd(),
-            name: as_name(name),
-            entry,
-        };
-        match entry.kind {
-            Kind::Directory => self.directory(&at, &path)?,
-            Kind::File => self.file(&at, &path, reader)?,
-            Kind::HardLink => self.hard_link(&at, &path)?,
-            Kind::Symlink | Kind::Fifo | Kind::CharacterDevice | Kind::BlockDevice => {
-                self.special(&at, &path)?
-            }
-        }
-        self.last_parent = Some((directory.to_vec(), parent));
-        Ok(())
     }
 
     /// The directory of an entry, opened; made (root's, 0755) if no entry made it.
@@ -168,26 +119,6 @@ impl Extractor {
         Ok(current)
     }
 
-    fn root_entry(&mut self, entry: &Entry, path: &Clean) -> Result<(), TarError> {
-        if entry.kind != Kind::Directory {
-            return Err(TarError::Entry {
-                entry: entry.shown(),
-                problem: Problem::Root,
-            });
-        }
-        let root = self
-            .root
-            .as_directory()
-            .try_clone_to_owned()
-            .map_err(|error| failed(entry, sys::Error::from_io("dup", "/", &error)))?;
-        self.attributes(&At {
-            directory: root.as_fd(),
-            name: OsStr::new("."),
-            entry,
-        })?;
-        self.remember_times(entry, path)
-    }
-
     fn remember_times(&mut self, entry: &Entry, path: &Clean) -> Result<(), TarError> {
         if self.times.len() >= MAX_DIRECTORIES {
             let problem = Problem::Many {
@@ -200,6 +131,65 @@ impl Extractor {
             });
         }
         self.times.push((path.clone(), entry.mtime));
+        Ok(())
+    }
+
+    fn set_directory_times(&mut self) -> Result<(), TarError> {
+        for (path, time) in std::mem::take(&mut self.times) {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+            let set = self
+                .root
+                .open_at(as_path(path.as_bytes()), flags, Mode::empty())
+                .and_then(|d| {
+                    rustix::fs::futimens(&d, &timestamps(time))
+                        .map_err(|e| sys::Error::new("futimens", e))
+                });
+            set.map_err(|source| TarError::Extract {
+                entry: shown(path.as_bytes()),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Maker for Extractor {
+    fn root(&mut self, entry: &Entry) -> Result<(), TarError> {
+        let root = self
+            .root
+            .as_directory()
+            .try_clone_to_owned()
+            .map_err(|error| failed(entry, sys::Error::from_io("dup", "/", &error)))?;
+        self.attributes(&At {
+            directory: root.as_fd(),
+            name: OsStr::new("."),
+            entry,
+        })?;
+        self.remember_times(entry, &Clean::root())
+    }
+
+    fn make<R: BufRead>(
+        &mut self,
+        entry: &Entry,
+        path: &Clean,
+        reader: &mut Reader<R>,
+    ) -> Result<(), TarError> {
+        let (directory, name) = path.split();
+        let parent = self.parent(entry, directory)?;
+        let at = At {
+            directory: parent.as_fd(),
+            name: as_name(name),
+            entry,
+        };
+        match entry.kind {
+            Kind::Directory => self.directory(&at, path)?,
+            Kind::File => self.file(&at, path, reader)?,
+            Kind::HardLink => self.hard_link(&at, path)?,
+            Kind::Symlink | Kind::Fifo | Kind::CharacterDevice | Kind::BlockDevice => {
+                self.special(&at, path)?
+            }
+        }
+        self.last_parent = Some((directory.to_vec(), parent));
         Ok(())
     }
 
@@ -231,28 +221,10 @@ impl Extractor {
         Ok(())
     }
 
-    fn make_opaque(&mut self, entry: &Entry, directory: &[u8]) -> Result<(), TarError> {
+    fn opaque(&mut self, entry: &Entry, directory: &[u8]) -> Result<(), TarError> {
         let parent = self.parent(entry, directory)?;
         set_opaque(parent.as_fd(), OsStr::new(".")).map_err(|source| failed(entry, source))?;
         self.last_parent = Some((directory.to_vec(), parent));
-        Ok(())
-    }
-
-    fn set_directory_times(&mut self) -> Result<(), TarError> {
-        for (path, time) in std::mem::take(&mut self.times) {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-            let set = self
-                .root
-                .open_at(as_path(path.as_bytes()), flags, Mode::empty())
-                .and_then(|d| {
-                    rustix::fs::futimens(&d, &timestamps(time))
-                        .map_err(|e| sys::Error::new("futimens", e))
-                });
-            set.map_err(|source| TarError::Extract {
-                entry: shown(path.as_bytes()),
-                source,
-            })?;
-        }
         Ok(())
     }
 }
