@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::hooks::HookError;
+use crate::cgroup::SystemdError;
 use crate::seccomp::SeccompError;
 
 /// Shorthand.
@@ -43,6 +44,9 @@ pub enum Error {
     /// A system call filter cannot be compiled.
     #[error(transparent)]
     Seccomp(#[from] SeccompError),
+    /// systemd does not make a scope, or is not there.
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
     /// A hook failed.
     #[error(transparent)]
     Hook(Box<HookError>),
@@ -136,7 +140,7 @@ impl Error {
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::System { .. } | Self::ChildLost { .. } | Self::Timeout { .. } | Self::Hook(_) => {
+            Self::System { .. } | Self::Systemd(_) | Self::ChildLost { .. } | Self::Timeout { .. } | Self::Hook(_) => {
                 ErrorKind::System
             }
             Self::Unsupported { .. } => ErrorKind::Unsupported,

@@ -96,9 +96,13 @@ pub struct Container {
 /// `EBUSY` if the caller has more than one thread. No process and no mount is left behind.
 pub fn create(options: CreateOptions<'_>) -> Result<Container> {
     let agent = NotifyAgent::new(options.spec, options.id, options.bundle);
+    let cgroup = options.cgroup;
     let (container, process) = plan::plan(options)?;
     let (ours, theirs) = Channel::pair().during("make a channel to the child")?;
     let child = clone(&container, &process, &theirs)?;
+    if let Some(cgroup) = cgroup {
+        cgroup.entered();
+    }
     let mut created = Container {
         process: Process::new(child, ours),
         placed: match &container.entrance {

@@ -9,6 +9,7 @@ mod devices;
 mod ebpf;
 mod file;
 mod stats;
+mod systemd;
 mod v1;
 mod v2;
 mod values;
@@ -16,14 +17,17 @@ mod watch;
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ketch_spec::runtime::{LinuxResources, NamespaceKind, Spec};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
 
+use self::systemd::{Placeholder, Unit};
 use crate::error::{Called, During, Error, Result};
 pub use stats::{BlockStats, Stats};
+pub use systemd::SystemdError;
 pub use watch::OutOfMemoryWatch;
 
 /// Where the hierarchies are mounted.
@@ -38,6 +42,10 @@ const V1_MAGIC: u64 = 0x0027_e0eb;
 pub struct Cgroup {
     path: String,
     layout: Layout,
+    /// The scope, where systemd has made it.
+    unit: Option<Unit>,
+    /// The scope's first process, until the container's own is in it.
+    placeholder: Mutex<Option<Placeholder>>,
 }
 
 #[derive(Debug)]
@@ -112,48 +120,114 @@ pub fn limits_swap() -> bool {
 
 impl Cgroup {
     /// Makes the cgroups at `path` below the hierarchies' mount points and sets the limits. What exists already is
-    /// taken over.
+    /// taken over. A path `slice:prefix:name` is a scope, which systemd makes; the caller must have one thread then.
     ///
     /// # Errors
-    /// A path that is not absolute or leaves its root; a limit whose controller the kernel does not have, or whose
+    /// A path that is not absolute or leaves its root; what systemd says; a limit whose controller the kernel does not have, or whose
     /// value it refuses; what the kernel says to the making of directories. Nothing is left behind then.
     pub fn create(path: &str, resources: &LinuxResources) -> Result<Self> {
-        check_path(path)?;
-        let layout = if is_unified() {
-            Layout::V2(v2::Group::create(path, resources)?)
+        values::check(resources)?;
+        let cgroup = if Unit::is_meant(path) {
+            Self::create_scope(path, resources)?
         } else {
-            Layout::V1(v1::Groups::create(path, resources)?)
-        };
-        let cgroup = Self {
-            path: path.to_owned(),
-            layout,
+            Self::create_at(path, resources)?
         };
         if let Err(error) = cgroup
-            .update(resources)
+            .set_limits(resources)
             .and_then(|()| cgroup.limit_devices(resources))
         {
             // The first error is the one to tell; what cannot be removed now is found by its name later.
+            cgroup.entered();
             let _ = cgroup.remove(Duration::ZERO);
             return Err(error);
         }
         Ok(cgroup)
     }
 
+    fn create_at(path: &str, resources: &LinuxResources) -> Result<Self> {
+        check_path(path)?;
+        let layout = if is_unified() {
+            Layout::V2(v2::Group::create(path, resources)?)
+        } else {
+            Layout::V1(v1::Groups::create(path, resources)?)
+        };
+        Ok(Self::of(path, layout, None))
+    }
+
+    /// systemd makes the group; controllers that it does not know are handed down by us.
+    fn create_scope(path: &str, resources: &LinuxResources) -> Result<Self> {
+        let unit = scope(path)?;
+        let placeholder = Placeholder::new()?;
+        systemd::start(&unit, resources, placeholder.pid())?;
+        let group = match v2::Group::create(&unit.path(), resources) {
+            Ok(group) => group,
+            Err(error) => {
+                // The first error is the one to tell; without a process the scope goes by itself.
+                drop(placeholder);
+                let _ = systemd::stop(&unit);
+                return Err(error);
+            }
+        };
+        let cgroup = Self::of(path, Layout::V2(group), Some(unit));
+        cgroup.hold(Some(placeholder));
+        Ok(cgroup)
+    }
+
+    fn of(path: &str, layout: Layout, unit: Option<Unit>) -> Self {
+        Self {
+            path: path.to_owned(),
+            layout,
+            unit,
+            placeholder: Mutex::new(None),
+        }
+    }
+
+    fn hold(&self, placeholder: Option<Placeholder>) {
+        let mut held = self
+            .placeholder
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *held = placeholder;
+    }
+
+    /// The container's first process is in it: it needs no other to keep it.
+    pub(crate) fn entered(&self) {
+        self.hold(None);
+    }
+
     /// The cgroups that exist at `path`, for recovery and for commands; there may be none.
     ///
     /// # Errors
-    /// A path that is not absolute or leaves its root.
+    /// A path that is not absolute or leaves its root, or is no unit's.
     pub fn open(path: &str) -> Result<Self> {
+        if Unit::is_meant(path) {
+            let unit = scope(path)?;
+            let group = v2::Group::open(&unit.path());
+            return Ok(Self::of(path, Layout::V2(group), Some(unit)));
+        }
         check_path(path)?;
         let layout = if is_unified() {
             Layout::V2(v2::Group::open(path))
         } else {
             Layout::V1(v1::Groups::open(path))
         };
-        Ok(Self {
-            path: path.to_owned(),
-            layout,
-        })
+        Ok(Self::of(path, layout, None))
+    }
+
+    /// The systemd unit that it is, if it is one.
+    pub fn unit(&self) -> Option<&str> {
+        self.unit.as_ref().map(|unit| unit.name.as_str())
+    }
+
+    /// Its directories, by controller: on version 2 one, whose key is empty.
+    pub fn directories(&self) -> Vec<(String, PathBuf)> {
+        match &self.layout {
+            Layout::V1(groups) => {
+                let groups = groups.view().into_iter();
+                groups.map(|group| (group.name, group.directory)).collect()
+            }
+            Layout::V2(group) => vec![(String::new(), group.directory().to_owned())],
+        }
     }
 
     /// The path, as given.
@@ -186,6 +260,14 @@ impl Cgroup {
     /// # Errors
     /// A limit whose controller the container does not have, or whose value the kernel refuses.
     pub fn update(&self, resources: &LinuxResources) -> Result<()> {
+        values::check(resources)?;
+        if let Some(unit) = &self.unit {
+            systemd::update(unit, resources)?;
+        }
+        self.set_limits(resources)
+    }
+
+    fn set_limits(&self, resources: &LinuxResources) -> Result<()> {
         match &self.layout {
             Layout::V1(groups) => groups.update(resources),
             Layout::V2(group) => group.update(resources),
@@ -328,6 +410,8 @@ impl Cgroup {
     pub fn remove(&self, deadline: Duration) -> Result<()> {
         let removed = self.remove_only(deadline);
         match &self.layout {
+            // The slice above is systemd's.
+            _ if self.unit.is_some() => {}
             Layout::V1(groups) => groups.remove_parents(),
             Layout::V2(group) => group.remove_parent(),
         }
@@ -340,11 +424,16 @@ impl Cgroup {
     /// As [`Cgroup::remove`].
     pub fn remove_only(&self, deadline: Duration) -> Result<()> {
         let until = Instant::now() + deadline;
-        match &self.layout {
-            Layout::V1(groups) => groups.remove(until),
-            Layout::V2(group) => group.remove(until),
-        }
-        .map_err(|error| match error {
+        let removed = match (&self.layout, &self.unit) {
+            (Layout::V1(groups), _) => groups.remove(until),
+            (Layout::V2(group), None) => group.remove(until),
+            // It is systemd's to remove, once it is empty: stopping it before would kill what is in it.
+            (Layout::V2(group), Some(unit)) => group
+                .empty(until)
+                .and_then(|()| systemd::stop(unit))
+                .and_then(|()| group.remove(until)),
+        };
+        removed.map_err(|error| match error {
             Error::System { failure, .. } if failure.errno == Errno::BUSY => Error::Timeout {
                 what: format!("the end of all processes in cgroup {}", self.path),
                 seconds: deadline.as_secs(),
@@ -365,7 +454,11 @@ pub fn owner(spec: &Spec) -> Option<u32> {
     };
     let writable = spec.mounts.iter().any(|mount| {
         let is_cgroup = matches!(mount.kind.as_str(), "cgroup" | "cgroup2");
-        is_cgroup && !mount.options.iter().any(|option| option == "ro" || option == "rro")
+        is_cgroup
+            && !mount
+                .options
+                .iter()
+                .any(|option| option == "ro" || option == "rro")
     });
     if !is_unified() || !own(NamespaceKind::Cgroup) || !writable {
         return None;
@@ -386,19 +479,30 @@ pub fn warnings(resources: &LinuxResources) -> Vec<String> {
     let memory = resources.memory.as_ref();
     let kernel = memory.is_some_and(|memory| memory.kernel.is_some_and(|limit| limit != 0));
     kernel
-        .then(|| "linux.resources.memory.kernel is not set: the kernel counts it with all other memory".to_owned())
+        .then(|| {
+            "linux.resources.memory.kernel is not set: the kernel counts it with all other memory"
+                .to_owned()
+        })
         .into_iter()
         .collect()
 }
 
-fn check_path(path: &str) -> Result<()> {
-    let field = "linux.cgroupsPath";
-    if path.contains(':') {
+/// The unit that a path `slice:prefix:name` is.
+fn scope(path: &str) -> Result<Unit> {
+    let unit = Unit::parse(path, rustix::process::geteuid().as_raw())?;
+    if !is_unified() {
+        let reason =
+            "systemd scopes need version 2 of cgroups alone, which this machine does not have";
         return Err(Error::unsupported(
-            format!("{field} {path:?}"),
-            "systemd slices are not known",
+            format!("linux.cgroupsPath {path:?}"),
+            reason,
         ));
     }
+    Ok(unit)
+}
+
+fn check_path(path: &str) -> Result<()> {
+    let field = "linux.cgroupsPath";
     let below = path.strip_prefix('/').unwrap_or("");
     if below.is_empty() || below.split('/').any(|name| matches!(name, "" | "." | "..")) {
         return Err(Error::invalid(
@@ -418,12 +522,9 @@ mod tests {
         for wrong in ["", "/", "a", "/a/../b", "/a//b", "/./a", "/a/"] {
             assert!(check_path(wrong).is_err(), "{wrong}");
         }
-        assert!(
-            check_path("system.slice:ketch:x")
-                .unwrap_err()
-                .to_string()
-                .contains("systemd")
-        );
+        for wrong in ["system.slice:ketch", "system.slice:ketch:", ":ketch:a/b"] {
+            assert!(Cgroup::open(wrong).is_err(), "{wrong}");
+        }
         check_path("/ketch/abc").unwrap();
     }
 }

@@ -427,7 +427,7 @@ fn inside_another_container() {
         ketch_sys::namespace::Namespaces::CGROUP | ketch_sys::namespace::Namespaces::MOUNT,
     )
     .unwrap();
-    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+    use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
     mount_change(
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
@@ -441,6 +441,7 @@ fn inside_another_container() {
         None,
     )
     .unwrap();
+    unmount("/sys/fs/cgroup", UnmountFlags::DETACH).unwrap();
     mount(
         "cgroup2",
         "/sys/fs/cgroup",

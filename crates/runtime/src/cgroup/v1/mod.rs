@@ -342,7 +342,10 @@ mod tests {
             network: Some(network),
             ..LinuxResources::default()
         };
-        assert_eq!(wanted(&resources)[ALWAYS.len()..], ["devices", "cpu", "net_cls"]);
+        assert_eq!(
+            wanted(&resources)[ALWAYS.len()..],
+            ["devices", "cpu", "net_cls"]
+        );
         let cpu = Cpu {
             cpus: "0".into(),
             ..Cpu::default()

@@ -87,8 +87,9 @@ impl Group {
     /// Gives the files that the kernel says may be given to `uid`: it may then make groups below.
     pub fn give_to(&self, uid: u32) -> Result<()> {
         let step = "give the cgroup to the container's user";
-        let list = std::fs::read_to_string("/sys/kernel/cgroup/delegate")
-            .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned());
+        let list = std::fs::read_to_string("/sys/kernel/cgroup/delegate").unwrap_or_else(|_| {
+            "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned()
+        });
         let directory = self.open_directory().during(step)?;
         let owner = Some(rustix::fs::Uid::from_raw(uid));
         rustix::fs::fchown(&directory, owner, None)
@@ -98,7 +99,9 @@ impl Group {
             match rustix::fs::chownat(&directory, name, owner, None, AtFlags::SYMLINK_NOFOLLOW) {
                 // Of a controller that the group does not have.
                 Err(Errno::NOENT) => {}
-                other => other.called_on("chownat", self.directory.join(name)).during(step)?,
+                other => other
+                    .called_on("chownat", self.directory.join(name))
+                    .during(step)?,
             }
         }
         Ok(())
@@ -149,6 +152,20 @@ impl Group {
                 }
                 other => return other.during(step),
             }
+        }
+    }
+
+    /// The same, told as `EBUSY` if there are still some.
+    pub fn empty(&self, until: Instant) -> Result<()> {
+        let step = "wait for the end of the processes of the cgroup";
+        match self.wait_for_event("populated", 0, until).during(step)? {
+            true => Ok(()),
+            false => Err(SysError::on(
+                "poll",
+                self.directory.join("cgroup.events"),
+                Errno::BUSY,
+            ))
+            .during(step),
         }
     }
 
