@@ -3,14 +3,14 @@
 use crate::Outcome;
 
 mod engines;
-mod runtime;
-
-pub use runtime::inside;
+pub mod images;
+pub mod runtime;
 
 /// Runs one suite, or the cases of the engines' suite whose name contains one of `words`, or all of them.
 pub fn run(words: &[&str]) -> Outcome {
     match words {
         ["runtime"] => runtime::run(),
+        ["images"] => images::run(),
         cases => engines::run(cases),
     }
 }

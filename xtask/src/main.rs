@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 mod base_images;
 mod bench;
+mod conformance;
 mod demo;
 mod packages;
 mod privileges;
@@ -18,6 +19,9 @@ cargo xtask demo            the main job, shown command by command
 cargo xtask test [FILTER]   every test: tidy, pure, contract, kernel, end to end
 cargo xtask bench [CASE]    measure, beside the other engines installed here
 cargo xtask bench runtime   the OCI runtime, beside crun and runc
+cargo xtask bench images    pull, run, save, load and remove a large image, beside podman and docker
+cargo xtask conformance runtime [SUITE] [CHECK]
+                            others' tests of `ketch runtime`: runtime-tools, podman, containerd, docker
 cargo xtask tidy            only the checks of the source tree
 cargo xtask seccomp-oracle  libseccomp's answers, which a test of the runtime compares with ours";
 
@@ -31,10 +35,13 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(),
         ["test"] => test::run(None),
         ["test", filter] => test::run(Some(filter)),
-        // what `bench runtime` runs as root, in a mount namespace of its own
-        ["bench-runtime-inside", program, scratch] => bench::inside(program, scratch),
+        // what the measurements run as root, in namespaces of their own
+        ["bench-runtime-inside", program, scratch] => bench::runtime::inside(program, scratch),
+        ["bench-images-inside", program, scratch] => bench::images::inside(program, scratch),
         ["bench", cases @ ..] => bench::run(cases),
         ["seccomp-oracle"] => seccomp_oracle::run(),
+        ["conformance", "runtime", words @ ..] => conformance::run(words),
+        ["conformance-inside", words @ ..] => conformance::run_inside(words),
         ["tidy"] => tidy::run(),
         _ => Err(format!("usage:\n{USAGE}")),
     };

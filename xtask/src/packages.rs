@@ -73,6 +73,18 @@ pub const TEST: &[Package] = &[
     },
 ];
 
+/// What measures images, and an engine to compare with.
+pub const IMAGE_BENCH: &[Package] = &[
+    Package {
+        name: "time",
+        proof: "/usr/bin/time",
+    },
+    Package {
+        name: "podman",
+        proof: "/usr/bin/podman",
+    },
+];
+
 /// The runtimes that ours is measured beside.
 pub const RUNTIMES: &[Package] = &[
     Package {
@@ -82,6 +94,87 @@ pub const RUNTIMES: &[Package] = &[
     Package {
         name: "runc",
         proof: "/usr/sbin/runc",
+    },
+];
+
+/// What the conformance run needs besides the demo's. Docker's daemon is used where it is installed: its package starts
+/// a daemon of its own, which nobody wants in passing.
+pub const CONFORMANCE: &[Package] = &[
+    Package {
+        name: "golang-go",
+        proof: "/usr/bin/go",
+    },
+    Package {
+        name: "golang-github-opencontainers-runtime-tools-dev",
+        proof: "/usr/share/gocode/src/github.com/opencontainers/runtime-tools/generate/generate.go",
+    },
+    Package {
+        name: "golang-github-google-uuid-dev",
+        proof: "/usr/share/gocode/src/github.com/google/uuid/uuid.go",
+    },
+    Package {
+        name: "golang-github-hashicorp-go-multierror-dev",
+        proof: "/usr/share/gocode/src/github.com/hashicorp/go-multierror/multierror.go",
+    },
+    Package {
+        name: "golang-github-mrunalp-fileutils-dev",
+        proof: "/usr/share/gocode/src/github.com/mrunalp/fileutils/fileutils.go",
+    },
+    Package {
+        name: "golang-github-urfave-cli-dev",
+        proof: "/usr/share/gocode/src/github.com/urfave/cli/cli.go",
+    },
+    Package {
+        name: "git",
+        proof: "/usr/bin/git",
+    },
+    Package {
+        name: "runc",
+        proof: "/usr/sbin/runc",
+    },
+    Package {
+        name: "crun",
+        proof: "/usr/bin/crun",
+    },
+    Package {
+        name: "podman",
+        proof: "/usr/bin/podman",
+    },
+    Package {
+        name: "conmon",
+        proof: "/usr/bin/conmon",
+    },
+    Package {
+        name: "netavark",
+        proof: "/usr/lib/podman/netavark",
+    },
+    Package {
+        name: "aardvark-dns",
+        proof: "/usr/lib/podman/aardvark-dns",
+    },
+    Package {
+        name: "catatonit",
+        proof: "/usr/bin/catatonit",
+    },
+    Package {
+        name: "containerd",
+        proof: "/usr/bin/containerd",
+    },
+    Package {
+        name: "iptables",
+        proof: "/usr/sbin/iptables",
+    },
+    Package {
+        name: "iproute2",
+        proof: "/usr/sbin/ip",
+    },
+    Package {
+        name: "procps",
+        proof: "/usr/bin/ps",
+    },
+    Package {
+        name: "bsdutils",
+        proof: "/usr/bin/script",
     },
 ];
 
