@@ -26,6 +26,7 @@ mod platforms;
 mod prompt;
 mod pull_progress;
 mod report;
+mod runtime;
 mod session;
 mod table;
 mod terminal;
@@ -41,6 +42,12 @@ fn main() -> ExitCode {
     let called_as = Path::new(&program).file_name().unwrap_or_default();
     if words.first().is_some_and(|word| word == "monitor") {
         return ketch_monitor::main(words.into_iter().skip(1));
+    }
+    if called_as == OsStr::new(runtime::PROGRAM) {
+        return ExitCode::from(runtime::main(words));
+    }
+    if words.first().is_some_and(|word| word == "runtime") {
+        return ExitCode::from(runtime::main(words.into_iter().skip(1).collect()));
     }
     let words = if called_as == OsStr::new("docker-compose") {
         [OsString::from("compose")]

@@ -216,10 +216,6 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub fn id(&self) -> &Id {
-        &self.id
-    }
-
     fn is_linked(&self) -> Result<bool> {
         let stat = fstat(&self.directory)
             .called_on("fstat", &self.path)
