@@ -7,6 +7,7 @@ mod base_images;
 mod bench;
 mod conformance;
 mod demo;
+mod lab;
 mod packages;
 mod privileges;
 mod seccomp_oracle;
@@ -17,6 +18,8 @@ mod tidy;
 const USAGE: &str = "\
 cargo xtask demo            the main job, shown command by command
 cargo xtask test [FILTER]   every test: tidy, pure, contract, kernel, end to end
+cargo xtask test --lab [FILTER...]
+                            the runtime's kernel tests on other kernels, in virtual machines
 cargo xtask bench [CASE]    measure, beside the other engines installed here
 cargo xtask bench runtime   the OCI runtime, beside crun and runc
 cargo xtask bench images    pull, run, save, load and remove a large image, beside podman and docker
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["demo"] => demo::run(),
         ["test"] => test::run(None),
+        ["test", "--lab", filters @ ..] => lab::run(filters),
         ["test", filter] => test::run(Some(filter)),
         // what the measurements run as root, in namespaces of their own
         ["bench-runtime-inside", program, scratch] => bench::runtime::inside(program, scratch),

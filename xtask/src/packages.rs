@@ -85,6 +85,42 @@ pub const IMAGE_BENCH: &[Package] = &[
     },
 ];
 
+/// What tests in the lab's virtual machines need, which see this machine's files.
+pub const LAB: &[Package] = &[
+    Package {
+        name: "kmod",
+        proof: "/usr/sbin/modprobe",
+    },
+    Package {
+        name: "systemd",
+        proof: "/usr/lib/systemd/systemd",
+    },
+    Package {
+        name: "dbus",
+        proof: "/usr/bin/dbus-daemon",
+    },
+    Package {
+        name: "busybox-static",
+        proof: "/bin/busybox",
+    },
+];
+
+/// What libseccomp's answers are made with.
+pub const ORACLE: &[Package] = &[
+    Package {
+        name: "libseccomp-dev",
+        proof: "/usr/include/seccomp.h",
+    },
+    Package {
+        name: "pkg-config",
+        proof: "/usr/bin/pkg-config",
+    },
+    Package {
+        name: "gcc",
+        proof: "/usr/bin/gcc",
+    },
+];
+
 /// The runtimes that ours is measured beside.
 pub const RUNTIMES: &[Package] = &[
     Package {

@@ -14,11 +14,12 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::{Outcome, shell};
+use crate::{Outcome, packages, shell};
 
 /// Makes all cases anew.
 pub fn run() -> Outcome {
     let directory = shell::workspace().join("crates/runtime/src/seccomp/oracle");
+    packages::install(&[packages::ORACLE])?;
     let program = build()?;
     let version = version()?;
     std::fs::create_dir_all(&directory).map_err(|error| told(&directory, &error))?;

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::shell::{self, Timed};
-use crate::{Outcome, base_images, packages, privileges, tidy};
+use crate::{Outcome, base_images, lab, packages, privileges, tidy};
 
 /// Runs everything, or the tests whose name contains `filter`.
 pub fn run(filter: Option<&str>) -> Outcome {
@@ -35,6 +35,9 @@ pub fn run(filter: Option<&str>) -> Outcome {
         if !passed {
             failed.push(program.name.clone());
         }
+    }
+    if filter.is_none() && !timed.step("The lab, in short: cgroup version 2", lab::run_short)? {
+        failed.push("lab".into());
     }
     timed.report();
     if failed.is_empty() {
