@@ -8,7 +8,7 @@ use super::state::{ContainerState, ExitRecord};
 use super::{load, remove, tear_down};
 use crate::event::{self, Event};
 use crate::lock::OwnerLock;
-use crate::{Engine, Result};
+use crate::{Engine, Result, layer};
 
 /// The exit code of a container whose monitor was lost.
 pub const LOST_EXIT_CODE: i32 = 255;
@@ -38,6 +38,8 @@ pub fn recover(engine: &Engine, id: &Id, lock: OwnerLock) -> Result<()> {
         remove::commit(engine, &config, true)?;
     }
     drop(lock);
+    // The monitor kept them mounted. Another user's end, or a collection, does it where this fails.
+    let _ = layer::sweep(engine);
     Ok(())
 }
 

@@ -38,6 +38,8 @@ pub fn collect(engine: &Engine) -> Result<Freed> {
             .into());
         }
     }
+    // What a killed user left mounted would keep its space.
+    layer::sweep(engine)?;
     let mut roots = layer::cache_roots(engine)?;
     let users = container_images(engine)?;
     roots

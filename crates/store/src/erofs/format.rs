@@ -30,8 +30,8 @@ pub const MAX_CHUNK_BITS: u8 = BLOCK_BITS + 31;
 pub const CHUNK_INDEX_BYTES: u64 = 8;
 
 const MAGIC: u32 = 0xE0F5_E1E2;
-const COMPAT_CHECKSUM: u32 = 1;
-/// Inodes have modification times (and not, as once, change times).
+/// Inodes have modification times (and not, as once, change times). There is no checksum of the superblock: the programs
+/// of erofs-utils up to 1.8 read it beyond a block of 512 bytes and fall over.
 const COMPAT_MTIME: u32 = 2;
 const INCOMPAT_CHUNKED_FILE: u32 = 4;
 const INCOMPAT_DEVICE_TABLE: u32 = 8;
@@ -179,7 +179,7 @@ impl Superblock {
             bytes[start + at..start + at + value.len()].copy_from_slice(value);
         };
         put(0, &MAGIC.to_le_bytes());
-        put(8, &(COMPAT_CHECKSUM | COMPAT_MTIME).to_le_bytes());
+        put(8, &COMPAT_MTIME.to_le_bytes());
         put(12, &[BLOCK_BITS]);
         put(14, &((ROOT_OFFSET / SLOT_BYTES) as u16).to_le_bytes());
         put(16, &self.inodes.to_le_bytes());
@@ -199,39 +199,11 @@ impl Superblock {
         put(SUPER_BYTES + 68, &self.blocks.to_le_bytes());
         bytes
     }
-
-    /// Puts the checksum in, which is that of the superblock's whole block with a zero for itself.
-    pub fn seal(block: &mut [u8]) {
-        let sum = crc32c(block);
-        block[4..8].copy_from_slice(&sum.to_le_bytes());
-    }
-
-    /// The superblock's whole block.
-    pub const BLOCK: std::ops::Range<u64> = SUPER_OFFSET..SUPER_OFFSET + BLOCK_BYTES;
-}
-
-/// Castagnoli's CRC as EROFS has it: begun with ones, not inverted at the end.
-fn crc32c(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ (0x82f6_3b78 & 0u32.wrapping_sub(crc & 1));
-        }
-    }
-    crc
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_checksum_is_castagnolis() {
-        // RFC 3720, B.4, without the last inversion.
-        assert_eq!(crc32c(&[0; 32]), !0x8a91_36aa);
-        assert_eq!(crc32c(b"123456789"), !0xe306_9283);
-    }
 
     #[test]
     fn inodes_and_superblocks_have_their_lengths() {

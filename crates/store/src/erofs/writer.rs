@@ -77,11 +77,6 @@ impl Unsealed {
             uuid,
         };
         self.file.write_all_at(&superblock.encode(), 0)?;
-        let mut block = [0u8; BLOCK_BYTES as usize];
-        self.file
-            .read_exact_at(&mut block, Superblock::BLOCK.start)?;
-        Superblock::seal(&mut block);
-        self.file.write_all_at(&block, Superblock::BLOCK.start)?;
         Ok(u64::from(self.blocks) * BLOCK_BYTES)
     }
 }
