@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::hooks::HookError;
 use crate::cgroup::SystemdError;
+use crate::hooks::HookError;
 use crate::seccomp::SeccompError;
 
 /// Shorthand.
@@ -140,9 +140,11 @@ impl Error {
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::System { .. } | Self::Systemd(_) | Self::ChildLost { .. } | Self::Timeout { .. } | Self::Hook(_) => {
-                ErrorKind::System
-            }
+            Self::System { .. }
+            | Self::Systemd(_)
+            | Self::ChildLost { .. }
+            | Self::Timeout { .. }
+            | Self::Hook(_) => ErrorKind::System,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Invalid { .. } | Self::Seccomp(_) => ErrorKind::Invalid,
             Self::ProgramNotFound { .. } => ErrorKind::ProgramNotFound,

@@ -47,7 +47,7 @@ impl List {
             Format::Table => print(&table(&states)),
             Format::Json => {
                 let text = serde_json::to_string(&states).map_err(super::Failure::Json)?;
-                print(&text)
+                print(&format!("{text}\n"))
             }
         }
     }

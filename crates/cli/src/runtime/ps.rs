@@ -27,7 +27,7 @@ impl Ps {
         let pids = oci::processes(&context.root, &Id::new(&self.id)?)?;
         if self.format == Format::Json {
             let text = serde_json::to_string(&pids).map_err(Failure::Json)?;
-            return print(&text);
+            return print(&format!("{text}\n"));
         }
         let options = if self.options.is_empty() {
             vec!["-ef".to_owned()]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Refusal, Result};
 use super::record::Asked;
 use super::store::Id;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{self, Cgroup};
 use crate::error::Error;
 
 /// How long processes may take to end after they were killed.
@@ -27,18 +27,25 @@ pub(super) struct Place {
 
 impl Place {
     /// From `linux.cgroupsPath`: a relative path begins at the root of the hierarchies, an empty one is the id.
-    pub fn new(spec: &Spec, id: &Id, systemd: bool) -> Self {
+    /// With systemd it is `slice:prefix:name`, by default a scope of the usual slice.
+    ///
+    /// # Errors
+    /// A path of the one form where the other was asked for.
+    pub fn new(spec: &Spec, id: &Id, systemd: bool) -> Result<Self, Refusal> {
         let given = spec.linux.as_ref().map_or("", |linux| &linux.cgroups_path);
         let path = match given {
             "" if systemd => format!(":ketch:{id}"),
             "" => format!("/{id}"),
-            given if systemd => given.to_owned(),
+            given if systemd && given.matches(':').count() == 2 => given.to_owned(),
+            given if systemd || given.contains(':') => {
+                return Err(Refusal::CgroupsPath(given.to_owned()));
+            }
             given => crate::mounts::clean(given).to_string_lossy().into_owned(),
         };
-        Self {
+        Ok(Self {
             path,
             foreign: false,
-        }
+        })
     }
 
     /// The cgroups that exist there.
@@ -56,10 +63,19 @@ impl Place {
         Ok(())
     }
 
-    /// Makes it.
-    pub fn make(&self, resources: Option<&LinuxResources>) -> Result<Cgroup> {
+    /// Makes it, and gives it to whom the specification says. What is left out goes to `warnings`.
+    pub fn make(&self, spec: &Spec, warnings: &mut Vec<String>) -> Result<Cgroup> {
         let none = LinuxResources::default();
-        Ok(Cgroup::create(&self.path, resources.unwrap_or(&none))?)
+        let linux = spec.linux.as_ref();
+        let resources = linux
+            .and_then(|linux| linux.resources.as_ref())
+            .unwrap_or(&none);
+        let cgroup = Cgroup::create(&self.path, resources)?;
+        warnings.extend(cgroup::warnings(resources));
+        if let Some(uid) = cgroup::owner(spec) {
+            cgroup.give_to(uid)?;
+        }
+        Ok(cgroup)
     }
 
     /// Whether its processes are frozen.

@@ -61,9 +61,9 @@ pub enum Streams {
 /// poststop hooks have run.
 pub fn create(request: CreateRequest<'_>) -> Result<Vec<String>> {
     let mut made = make(request, Streams::LetGo, true)?;
-    let warnings = made.container.warnings().to_vec();
-    let detached = made.container.detach();
-    match detached {
+    let mut warnings = std::mem::take(&mut made.rest.warnings);
+    warnings.extend_from_slice(made.container.warnings());
+    match made.container.detach() {
         Ok(()) => Ok(warnings),
         Err(error) => {
             made.rest.undo();
@@ -87,18 +87,18 @@ pub(super) struct Rest {
     pub entry: Entry,
     pub record: Record,
     pub warnings: Vec<String>,
+    /// Whether it is known whose the cgroup is.
+    surveyed: bool,
 }
 
 impl Rest {
     /// Removes everything; its processes are gone or in its cgroup. Called on the way to another error, which is the
     /// one to tell; what cannot be removed now is found by the next verb.
     pub fn undo(&mut self) {
-        let removed = self
-            .record
-            .cgroup
-            .remove()
-            .and_then(|()| self.entry.remove());
-        let _ = removed;
+        if self.surveyed {
+            let _ = self.record.cgroup.remove();
+        }
+        let _ = self.entry.remove();
         let state = self.record.state(Status::Stopped);
         poststop(&self.record, &state, &mut self.warnings);
     }
@@ -125,11 +125,13 @@ pub(super) fn make(request: CreateRequest<'_>, streams: Streams, held: bool) -> 
     console::check(process.terminal, request.console_socket.is_some(), streams)?;
     let root = spec.root.as_ref().ok_or(Refusal::Missing("root"))?;
     let rootfs = request.bundle.join(&root.path);
+    let record = new_record(request, &spec, &rootfs)?;
     let entry = request.root.claim(request.id)?;
     let mut rest = Rest {
-        record: new_record(request, &spec, &rootfs),
+        record,
         entry,
         warnings: Vec::new(),
+        surveyed: false,
     };
     match fill(request, &spec, &bytes, streams, held, &mut rest) {
         Ok((container, console)) => Ok(Made {
@@ -166,11 +168,11 @@ fn read_config(request: CreateRequest<'_>) -> Result<(Spec, Vec<u8>)> {
     Ok((spec, bytes))
 }
 
-fn new_record(request: CreateRequest<'_>, spec: &Spec, rootfs: &Path) -> Record {
+fn new_record(request: CreateRequest<'_>, spec: &Spec, rootfs: &Path) -> Result<Record> {
     let hooks = spec.hooks.clone().unwrap_or_default();
     let linux = spec.linux.as_ref();
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    Record {
+    Ok(Record {
         oci_version: spec.oci_version.clone(),
         id: request.id.to_string(),
         init: Identity {
@@ -181,7 +183,7 @@ fn new_record(request: CreateRequest<'_>, spec: &Spec, rootfs: &Path) -> Record 
         rootfs: rootfs.to_owned(),
         created_ns: now.map_or(0, |now| now.as_nanos() as u64),
         annotations: spec.annotations.clone(),
-        cgroup: Place::new(spec, request.id, request.systemd),
+        cgroup: Place::new(spec, request.id, request.systemd)?,
         owner: rustix::process::getuid().as_raw(),
         own_pids: linux.is_some_and(|linux| {
             let kinds = &linux.namespaces;
@@ -194,7 +196,7 @@ fn new_record(request: CreateRequest<'_>, spec: &Spec, rootfs: &Path) -> Record 
             .is_some_and(|filter| !filter.listener_path.is_empty()),
         poststart: hooks.poststart,
         poststop: hooks.poststop,
-    }
+    })
 }
 
 fn fill(
@@ -205,18 +207,20 @@ fn fill(
     held: bool,
     rest: &mut Rest,
 ) -> Result<(Container, Option<OwnedFd>)> {
-    let Rest { entry, record, .. } = rest;
+    let Rest {
+        entry,
+        record,
+        warnings,
+        surveyed,
+    } = rest;
     record.cgroup.survey()?;
+    *surveyed = true;
     let asked = asked_bytes(&record.cgroup, bytes).map_err(|source| Error::Parse {
         path: request.bundle.join("config.json"),
         source,
     })?;
     entry.write_asked(&asked)?;
-    let resources = spec
-        .linux
-        .as_ref()
-        .and_then(|linux| linux.resources.as_ref());
-    let cgroup = record.cgroup.make(resources)?;
+    let cgroup = record.cgroup.make(spec, warnings)?;
     let state = record.state(Status::Creating);
     let rootfs: PathBuf = record.rootfs.clone();
     let mut container = crate::create(CreateOptions {

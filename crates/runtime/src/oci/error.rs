@@ -93,6 +93,12 @@ pub enum Refusal {
     /// A part of the configuration is missing.
     #[error("{0} is missing in config.json")]
     Missing(&'static str),
+    /// The path of the cgroup is not of the form that was asked for.
+    #[error(
+        "expected cgroupsPath to be of format \"slice:prefix:name\" with --systemd-cgroup and a path without, got {0:?} \
+         instead"
+    )]
+    CgroupsPath(String),
     /// The cgroup has processes of someone else.
     #[error("container's cgroup {0} is not empty")]
     CgroupInUse(String),

@@ -29,6 +29,7 @@ mod start;
 mod state;
 mod store;
 mod update;
+mod watch;
 
 pub use create::{CreateRequest, Streams, create};
 pub use default_spec::default_spec;
@@ -44,3 +45,4 @@ pub use start::start;
 pub use state::{FullState, state};
 pub use store::{Id, Root};
 pub use update::{stats, update};
+pub use watch::Watch;

@@ -29,6 +29,7 @@ pub fn run(request: CreateRequest<'_>, streams: Streams) -> Result<Running> {
     } = make(request, streams, false)?;
     rest.warnings.extend_from_slice(container.warnings());
     if let Err(error) = container.start() {
+        drop(container);
         rest.undo();
         return Err(error.into());
     }
