@@ -48,9 +48,7 @@ fn prepare(plan: &ProcessPlan<'_>, channel: &Channel) -> Result<std::ffi::CStrin
             .called("prctl PR_SET_NO_NEW_PRIVS")
             .during("set process.noNewPrivileges")?;
     }
-    channel
-        .send(&Message::Executing)
-        .during("report to the parent")?;
+    report_executing(plan, channel)?;
     if let Some(filter) = &plan.seccomp {
         if let Some(listener) = filter.program().load()? {
             notify::hand_over(listener, channel)?;
@@ -58,6 +56,14 @@ fn prepare(plan: &ProcessPlan<'_>, channel: &Channel) -> Result<std::ffi::CStrin
     }
     plan.capabilities.finish()?;
     Ok(path)
+}
+
+/// Whoever starts a container that lives by itself may have ended: the start goes on without it.
+fn report_executing(plan: &ProcessPlan<'_>, channel: &Channel) -> Result<()> {
+    match channel.send(&Message::Executing) {
+        Err(error) if error.errno == Errno::PIPE && plan.lifetime == Lifetime::Own => Ok(()),
+        other => other.during("report to the parent"),
+    }
 }
 
 fn settle_lifetime(plan: &ProcessPlan<'_>, channel: &Channel) -> Result<()> {

@@ -5,10 +5,12 @@
 //! It needs root, and fails loudly where it is not.
 
 mod leaks;
+mod oci;
 mod ran;
 mod registry;
 mod world;
 
+pub use oci::{Bundle, OciWorld, receive_descriptor};
 pub use ran::Ran;
 pub use registry::Registry;
 pub use world::{World, eventually, program};

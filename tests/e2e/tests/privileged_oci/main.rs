@@ -1,0 +1,8 @@
+//! The OCI runtime command, driven as podman and containerd drive it. Needs root.
+
+mod crash;
+mod exec;
+mod hooks;
+mod lifecycle;
+mod resources;
+mod streams;
