@@ -6,6 +6,9 @@
 
 use super::format::{BLOCK_BITS, BLOCK_BYTES, CHUNK_INDEX_BYTES, MAX_CHUNK_BITS};
 
+/// What a piece may cost in indexes beside its own bytes: few bytes of an archive must not become many of a disk.
+const BYTES_A_PIECE: u64 = 8 << 10;
+
 /// A stored piece of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
@@ -65,9 +68,11 @@ struct Cost {
 
 impl Map<'_> {
     /// The best chunk size as a power of two, and the bytes of the image that copied chunks take, if at most
-    /// `max_bytes` will do.
+    /// `max_bytes` will do, and what is written is in proportion to what the archive has.
     pub fn chunk_bits(&self, max_bytes: u64) -> Option<(u8, u64)> {
         let mut best: Option<(u64, u8, u64)> = None;
+        let stored = self.pieces.iter().map(|piece| piece.length).sum::<u64>();
+        let bound = stored + (self.pieces.len() as u64 + 8) * BYTES_A_PIECE;
         for bits in (BLOCK_BITS..=MAX_CHUNK_BITS).rev() {
             let cost = self.cost(bits);
             let Some(room) = cost
@@ -81,6 +86,9 @@ impl Map<'_> {
                 .indexes
                 .saturating_mul(CHUNK_INDEX_BYTES)
                 .saturating_add(cost.copied);
+            if bytes > bound {
+                continue;
+            }
             // The smallest of the sizes that are as good: for an ordinary file the one that just holds it.
             if best.is_none_or(|(least, ..)| bytes <= least) {
                 best = Some((bytes, bits, room));

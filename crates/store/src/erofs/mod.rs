@@ -12,7 +12,7 @@ mod mount;
 mod names;
 mod output;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 pub(crate) use mount::{mount, probe};

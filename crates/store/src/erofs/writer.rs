@@ -452,7 +452,7 @@ impl Writer {
         let failed = |error: io::Error| io_failed(entry, &error);
         let (mut inode, _) = self.described(entry, 0o120_000)?;
         // A link has no permissions of its own.
-        inode.mode |= 0o777;
+        inode.mode = 0o120_777;
         inode.size = entry.link.len() as u64;
         let together = INODE_BYTES + (inode.xattrs.len() + entry.link.len()) as u64;
         let slot = if together <= BLOCK_BYTES {

@@ -9,12 +9,41 @@ use std::path::Path;
 use std::process::Command;
 
 use super::*;
+use crate::erofs::tests::image_of;
 use crate::tar::{Entry, Kind, Reader, TarError, Time, Writer};
 use ketch_sys::fs as sysfs;
 
-fn extract(bytes: &[u8], directory: &Path) -> Result<Totals, TarError> {
+/// Extracts, and sees that an image of the archive comes to the same, files or error.
+pub(crate) fn extract(bytes: &[u8], directory: &Path) -> Result<Totals, TarError> {
+    let is_empty = std::fs::read_dir(directory).unwrap().next().is_none();
     let root = sysfs::open_directory(directory).unwrap();
-    Extractor::new(root).run(&mut Reader::new(BufReader::with_capacity(1000, bytes)))
+    let extracted =
+        Extractor::new(root).run(&mut Reader::new(BufReader::with_capacity(1000, bytes)));
+    let image = image_of(bytes);
+    match (&extracted, &image) {
+        _ if !is_empty => {}
+        (Ok(totals), Ok(image)) => {
+            assert_eq!(*totals, image.totals);
+            assert_alike(&image.path(), directory);
+        }
+        (Err(one), Err(other)) => assert_eq!(one.to_string(), other.to_string()),
+        (one, other) => panic!("extraction: {one:?}, image: {:?}", other.as_ref().map(drop)),
+    }
+    extracted
+}
+
+/// Compares an image with extracted files. What no entry describes is of now in the files, of 1970 in the image.
+fn assert_alike(image: &Path, files: &Path) {
+    let (image, mut files) = (describe(image), describe(files));
+    for (name, text) in &mut files {
+        let made_up = |text: &&String| text.starts_with(" 0.0 ");
+        if image.get(name).filter(made_up).is_some()
+            && let Some((_, rest)) = text[1..].split_once(' ')
+        {
+            *text = format!(" 0.0 {rest}");
+        }
+    }
+    assert_eq!(image, files);
 }
 
 fn pack(directory: &Path, purpose: Purpose) -> Vec<u8> {
@@ -26,7 +55,7 @@ fn pack(directory: &Path, purpose: Purpose) -> Vec<u8> {
     bytes
 }
 
-fn entry(kind: Kind, path: &str) -> Entry {
+pub(crate) fn entry(kind: Kind, path: &str) -> Entry {
     let mut entry = Entry::new(kind, path);
     entry.mode = if kind == Kind::Directory {
         0o755
@@ -56,7 +85,7 @@ fn directory(path: &str) -> (Entry, Vec<u8>) {
     (entry(Kind::Directory, path), Vec::new())
 }
 
-fn archive_of(entries: &[(Entry, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn archive_of(entries: &[(Entry, Vec<u8>)]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new());
     for (entry, data) in entries {
         writer.append_file(entry, &data[..]).unwrap();
@@ -99,14 +128,16 @@ pub(crate) fn describe(root: &Path) -> BTreeMap<String, String> {
                     .clone(),
             };
             let parent = sysfs::open_directory(&directory).unwrap();
-            let xattrs = sysfs::xattrs_at(parent.as_fd(), path.file_name().unwrap()).unwrap();
+            let mut xattrs = sysfs::xattrs_at(parent.as_fd(), path.file_name().unwrap()).unwrap();
+            xattrs.sort();
             let text = format!(
-                "{:o} {}:{} {}.{} {content} {same_as} {xattrs:?}",
+                " {}.{} {:o} {}:{} {} {content} {same_as} {xattrs:?}",
+                metadata.mtime(),
+                metadata.mtime_nsec(),
                 metadata.mode(),
                 metadata.uid(),
                 metadata.gid(),
-                metadata.mtime(),
-                metadata.mtime_nsec(),
+                metadata.nlink(),
             );
             found.insert(name, text);
         }

@@ -225,6 +225,10 @@ impl Extractor {
                 Ok(()) => {}
                 // The data root's file system has no such attributes, or not on this kind of file: noted in the record.
                 Err(Errno::OPNOTSUPP) => self.totals.lost_xattrs += 1,
+                // Only files and directories have users' attributes (xattr(7)).
+                Err(Errno::PERM) if key.to_bytes().starts_with(b"user.") => {
+                    self.totals.lost_xattrs += 1
+                }
                 Err(errno) => return Err(at.failed("lsetxattr", errno)),
             }
         }

@@ -10,11 +10,11 @@ mod place;
 
 use std::ffi::OsStr;
 use std::io::BufRead;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ketch_sys as sys;
 use ketch_sys::fs::Root;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use self::place::{At, failed, is_whiteout, mkdir, set_opaque, stat, timestamps, unlink};
@@ -104,19 +104,40 @@ impl Extractor {
                     if error.errno == Errno::NOTDIR && is_whiteout(current.as_fd(), name) =>
                 {
                     unlink(current.as_fd(), name).map_err(|source| failed(entry, source))?;
-                    mkdir(current.as_fd(), name).map_err(|source| failed(entry, source))?;
+                    self.make_implicit(entry, current.as_fd(), name)?;
                     set_opaque(current.as_fd(), name).map_err(|source| failed(entry, source))?;
                     current = open(&self.root, end).map_err(|source| failed(entry, source))?;
                     continue;
                 }
                 Err(source) => return Err(failed(entry, source)),
             }
-            mkdir(current.as_fd(), name).map_err(|source| failed(entry, source))?;
-            rustix::fs::chmodat(&current, name, Mode::from(0o755), AtFlags::empty())
-                .map_err(|errno| failed(entry, sys::Error::new("fchmodat", errno)))?;
+            self.make_implicit(entry, current.as_fd(), name)?;
             current = open(&self.root, end).map_err(|source| failed(entry, source))?;
         }
         Ok(current)
+    }
+
+    /// A directory that no entry describes, whatever the one it is in hands on.
+    fn make_implicit(
+        &self,
+        entry: &Entry,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+    ) -> Result<(), TarError> {
+        let call = |call| move |errno| failed(entry, sys::Error::new(call, errno));
+        mkdir(parent, name).map_err(|source| failed(entry, source))?;
+        self.keep_group(parent, name).map_err(call("fchownat"))?;
+        rustix::fs::chmodat(parent, name, Mode::from(0o755), AtFlags::empty())
+            .map_err(call("fchmodat"))
+    }
+
+    /// Undoes what a directory with a set-group-id bit does to what is made in it.
+    fn keep_group(&self, parent: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
+        if !self.group_inherited {
+            return Ok(());
+        }
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(parent, name, Some(Uid::ROOT), Some(Gid::ROOT), flags)
     }
 
     fn remember_times(&mut self, entry: &Entry, path: &Clean) -> Result<(), TarError> {
@@ -207,7 +228,9 @@ impl Maker for Extractor {
             Mode::empty(),
             0,
         ) {
-            Ok(()) => {}
+            Ok(()) => self
+                .keep_group(at.directory, at.name)
+                .map_err(|errno| at.failed("fchownat", errno))?,
             // This layer has something new under the name: whiteouts are about the layers below (image specification,
             // "Whiteouts"), of which a directory would otherwise show through.
             Err(Errno::EXIST) => {
