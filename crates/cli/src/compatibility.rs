@@ -11,7 +11,11 @@ use crate::commands;
 type Make = fn() -> String;
 
 /// The parts, by the crate that each is made from.
-const PARTS: [(&str, Make); 2] = [("crates/cli", tables), ("crates/compose", refused_keys)];
+const PARTS: [(&str, Make); 3] = [
+    ("crates/cli", tables),
+    ("crates/compose", refused_keys),
+    ("crates/cli/src/runtime", runtime_verbs),
+];
 
 /// Every command with its flags.
 fn tables() -> String {
@@ -46,7 +50,10 @@ fn tables() -> String {
 }
 
 fn flags(command: &Command) -> Vec<String> {
-    let parser = command.parser();
+    visible_flags(&command.parser())
+}
+
+fn visible_flags(parser: &clap::Command) -> Vec<String> {
     let visible = parser.get_arguments().filter(|arg| !arg.is_hide_set());
     let mut flags: Vec<String> = visible
         .filter_map(|arg| {
@@ -59,6 +66,25 @@ fn flags(command: &Command) -> Vec<String> {
         .collect();
     flags.sort();
     flags
+}
+
+/// Every verb of the OCI runtime command with its flags.
+fn runtime_verbs() -> String {
+    let mut text = String::from("| verb | | flags |\n|---|---|---|\n");
+    let _ = writeln!(
+        text,
+        "| (before the verb) | partly: `--criu` is refused by name | {} |",
+        visible_flags(&crate::runtime::grammar()).join(" ")
+    );
+    for verb in crate::runtime::grammar().get_subcommands() {
+        let status = match crate::runtime::REFUSED.contains(&verb.get_name()) {
+            true => "no",
+            false => "yes",
+        };
+        let flags = visible_flags(verb).join(" ");
+        let _ = writeln!(text, "| `{}` | {status} | {flags} |", verb.get_name());
+    }
+    text
 }
 
 fn refused_keys() -> String {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ketch_runtime::oci::{self, CreateRequest, Id};
 
 use super::failure::Failure;
-use super::{Context, Outcome, absolute, shield};
+use super::{Context, Outcome, absolute};
 
 /// Create a container; its program waits for `start`
 #[derive(clap::Args)]
@@ -105,7 +105,6 @@ pub fn listen_fds() -> u32 {
 impl Create {
     /// Does it.
     pub fn run(self, context: &Context) -> Outcome {
-        shield::raise()?;
         let id = Id::new(&self.id)?;
         let prepared = self.flags.prepare()?;
         let request = self.flags.request(&prepared, context, &id);

@@ -8,7 +8,7 @@ use ketch_spec::runtime::{Capabilities, Process};
 use super::create::listen_fds;
 use super::failure::Failure;
 use super::foreground::{self, Child};
-use super::{Context, Outcome, absolute, shield};
+use super::{Context, Outcome, absolute};
 
 /// Exit status of a process that could not be executed.
 const FAILED: u8 = 255;
@@ -97,7 +97,6 @@ impl Exec {
 
     /// Does it.
     pub fn run(self, context: &Context) -> Outcome {
-        shield::raise()?;
         let failed = |error| Failure::Verb {
             prefix: "exec failed",
             error,

@@ -114,8 +114,24 @@ fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
+/// Verbs of runc that are refused by name.
+#[cfg(test)]
+pub const REFUSED: [&str; 2] = ["checkpoint", "restore"];
+
+/// The grammar, for the page that tells what there is.
+#[cfg(test)]
+pub fn grammar() -> clap::Command {
+    Arguments::command()
+}
+
 /// The role: reads `words`, does the verb, tells its failure. The result is the exit status.
 pub fn main(words: Vec<OsString>) -> u8 {
+    if shield::is_wanted(&words)
+        && let Err(failure) = shield::raise()
+    {
+        // What the log is to be was not read yet.
+        return finish(&Log::new(None, log::Format::Text), Err(failure));
+    }
     let words = std::iter::once(OsString::from(PROGRAM)).chain(words);
     let parsed = Arguments::command()
         .try_get_matches_from(words)

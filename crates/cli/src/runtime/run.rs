@@ -5,7 +5,7 @@ use ketch_runtime::oci::{self, Id, Streams};
 use super::create::Flags;
 use super::failure::Failure;
 use super::foreground::{self, Child};
-use super::{Context, Outcome, shield};
+use super::{Context, Outcome};
 
 /// Create a container, run its program, and remove it at its end
 #[derive(clap::Args)]
@@ -28,7 +28,6 @@ pub struct Run {
 impl Run {
     /// Does it.
     pub fn run(self, context: &Context) -> Outcome {
-        shield::raise()?;
         let id = Id::new(&self.id)?;
         let prepared = self.flags.prepare()?;
         let request = self.flags.request(&prepared, context, &id);

@@ -1,7 +1,7 @@
 //! Our own program must not be writable through a container (CVE-2019-5736): its image may name `/proc/self/exe` as
 //! its program, or as the interpreter of it.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
@@ -14,7 +14,17 @@ use super::failure::Failure;
 
 const OWN: &str = "/proc/self/exe";
 
-/// Makes sure that this process was executed through a mount that cannot be written: executes it anew through one if
+/// Verbs whose process is copied into a container.
+const COPIED: [&str; 3] = ["create", "run", "exec"];
+
+/// Whether one of these verbs is among the words. Another verb's operand of that name costs a second execution only.
+pub fn is_wanted(words: &[OsString]) -> bool {
+    words
+        .iter()
+        .any(|word| COPIED.iter().any(|verb| word == verb))
+}
+
+/// Before anything else is done, because that is done twice then. Makes sure that this process was executed through a mount that cannot be written: executes it anew through one if
 /// it was not.
 pub fn raise() -> Result<(), Failure> {
     let mount = rustix::fs::statvfs(OWN).map_err(|errno| SysError::on("statfs", OWN, errno))?;

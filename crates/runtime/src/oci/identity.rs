@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use ketch_sys::Error as SysError;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
@@ -65,15 +66,20 @@ struct Seen {
 
 fn look(pid: u32) -> Result<Option<Seen>, SysError> {
     let path = format!("/proc/{pid}/stat");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => match parse(&text) {
-            Some(seen) => Ok(Some(seen)),
-            None => Err(SysError::on("read", path, Errno::BADMSG)),
-        },
-        Err(error) => match Errno::from_io_error(&error) {
-            Some(Errno::NOENT | Errno::SRCH) => Ok(None),
-            _ => Err(SysError::from_io("read", path, &error)),
-        },
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(&path, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => other.called_on("open", &path)?,
+    };
+    // The kernel makes the whole line for the first read; it is shorter than this.
+    let mut bytes = [0; 2048];
+    let count = match rustix::io::read(&file, &mut bytes) {
+        Err(Errno::SRCH) => return Ok(None),
+        other => other.called_on("read", &path)?,
+    };
+    match parse(&String::from_utf8_lossy(&bytes[..count])) {
+        Some(seen) => Ok(Some(seen)),
+        None => Err(SysError::on("read", path, Errno::BADMSG)),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -26,6 +25,8 @@ const FILES: [&str; 4] = [STATE, SOCKET, ASKED, NEW_STATE];
 
 /// Longest id: a name of a file.
 const MAX_ID_BYTES: usize = 255;
+/// What most of the files fit in.
+const FILE_BYTES: usize = 8192;
 /// How often to begin anew when others make and remove the same id.
 const ATTEMPTS: usize = 1000;
 
@@ -256,11 +257,18 @@ impl Entry {
             Err(Errno::NOENT) => return Ok(None),
             other => other.called_on("open", self.path.join(name)).during(step)?,
         };
-        let mut bytes = Vec::with_capacity(4096);
-        std::fs::File::from(file)
-            .read_to_end(&mut bytes)
-            .map_err(|error| SysError::from_io("read", self.path.join(name), &error))
-            .during(step)?;
+        let mut bytes = Vec::with_capacity(FILE_BYTES);
+        loop {
+            match rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes)) {
+                Ok(0) => break,
+                Ok(_) => bytes.reserve(FILE_BYTES),
+                Err(Errno::INTR) => {}
+                Err(errno) => {
+                    let error = SysError::on("read", self.path.join(name), errno);
+                    return Err(error).during(step)?;
+                }
+            }
+        }
         Ok(Some(bytes))
     }
 

@@ -105,7 +105,7 @@ fn privileged_exec_takes_a_process_from_a_file_and_detaches() {
     let pids: Vec<u32> = serde_json::from_str(&json).unwrap();
     assert!(pids.contains(&pid.parse().unwrap()), "{json}");
     assert!(pids.len() >= 2, "the container's own too: {json}");
-    let table = world.runtime(["ps", &id, "-o", "pid,args"]).ok();
+    let table = world.runtime(["ps", &id, "-eo", "pid,args"]).ok();
     assert!(
         table.contains("PID") && table.contains(pid.trim()),
         "{table}"
