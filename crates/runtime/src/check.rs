@@ -14,6 +14,9 @@ const OTHER_PLATFORMS: [&str; 4] = ["windows", "solaris", "vm", "zos"];
 /// Checks what concerns the whole of a specification.
 pub(crate) fn specification(spec: &Spec, linux: &Linux, namespaces: &NamespacePlan) -> Result<()> {
     version(&spec.oci_version)?;
+    if spec.root.is_none() {
+        return Err(Error::invalid("root", "it is missing"));
+    }
     if let Some(platform) = OTHER_PLATFORMS.iter().find(|&&platform| {
         spec.other
             .get(platform)
@@ -128,6 +131,7 @@ mod tests {
     fn spec() -> (Spec, Linux) {
         let spec = Spec {
             oci_version: "1.2.0".into(),
+            root: Some(Default::default()),
             ..Spec::default()
         };
         (spec, Linux::default())

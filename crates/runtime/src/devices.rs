@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use crate::attach::attach;
 use crate::error::{Called, During, Error, Result};
 use crate::mounts::{clean, clone_tree};
+use crate::namespaces::is_in_user_namespace;
 use crate::resolve::{self, PointKind};
 
 /// The devices that the OCI specification wants in every container.
@@ -110,7 +111,7 @@ fn make(root: BorrowedFd<'_>, node: &Node) -> Result<(), SysError> {
         node.device,
     ) {
         Ok(()) => {}
-        Err(Errno::EXIST) => return check_existing(parent.as_fd(), Path::new(&name), node),
+        Err(Errno::EXIST) => return take_existing(root, parent.as_fd(), Path::new(&name), node),
         Err(Errno::PERM) => return bind_from_host(root, node),
         Err(errno) => return Err(SysError::on("mknod", &node.path, errno)),
     }
@@ -133,13 +134,22 @@ fn make(root: BorrowedFd<'_>, node: &Node) -> Result<(), SysError> {
     Ok(())
 }
 
-/// An image may have the node already; anything else under its name is refused.
-fn check_existing(parent: BorrowedFd<'_>, name: &Path, node: &Node) -> Result<(), SysError> {
+/// An image may have the node already. In a user namespace it may have an empty file, which was made to bind the
+/// host's device at when the image ran before. Anything else under its name is refused.
+fn take_existing(
+    root: BorrowedFd<'_>,
+    parent: BorrowedFd<'_>,
+    name: &Path,
+    node: &Node,
+) -> Result<(), SysError> {
     let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).called_on("stat", &node.path)?;
     let same = FileType::from_raw_mode(stat.st_mode) == node.kind
         && (node.kind == FileType::Fifo || stat.st_rdev == node.device);
+    let file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     if same {
         Ok(())
+    } else if file && stat.st_size == 0 && is_in_user_namespace() {
+        bind_from_host(root, node)
     } else {
         Err(SysError::on("mknod", &node.path, Errno::EXIST))
     }

@@ -1,22 +1,23 @@
 //! Another process in a running container.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use ketch_spec::runtime::Process as ProcessSpec;
 use ketch_sys::clone::{CloneOptions, clone_process};
 use ketch_sys::namespace::{self, Namespaces};
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::thread::CpuSet;
 
 use crate::cgroup::Cgroup;
 use crate::channel::Channel;
-use crate::error::{During, Error, Result};
+use crate::error::{Called, During, Error, Result};
 use crate::init::{
     become_root, die_with_the_caller, give_up, hide_program, lead_session, wait_for_the_word,
 };
 use crate::namespaces::{self, JOIN_ORDER};
+use crate::notify::{self, NotifyAgent};
 use crate::plan::{Filter, Lifetime, ProcessPlan};
 use crate::process::Process;
 use crate::seccomp::Program;
@@ -38,6 +39,8 @@ pub struct ExecOptions<'a> {
     pub preserve_fds: u32,
     /// The system call filter; None: none.
     pub seccomp: Option<&'a Program>,
+    /// Who answers the calls that the filter leaves to an agent.
+    pub agent: Option<NotifyAgent>,
     /// Whether it ends with the caller.
     pub lifetime: Lifetime,
 }
@@ -62,16 +65,25 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Process> {
         stdio,
         preserve_fds,
         seccomp,
+        agent,
         lifetime,
     } = options;
     let mut plan = ProcessPlan::new(process, cgroup, stdio, preserve_fds)?;
     plan.seccomp = seccomp.map(Filter::Given);
     plan.lifetime = lifetime;
+    if plan.notifies() && agent.is_none() {
+        return Err(notify::without_agent());
+    }
     let affinity = affinity(process)?;
     let kinds = kinds_to_join(target)?;
+    let root = root_of(target)?;
     let (ours, theirs) = Channel::pair().during("make a channel to the child")?;
     let mut keep = plan.descriptors();
-    keep.extend([theirs.as_fd().as_raw_fd(), target.as_raw_fd()]);
+    keep.extend([
+        theirs.as_fd().as_raw_fd(),
+        target.as_raw_fd(),
+        root.as_raw_fd(),
+    ]);
     let clone_options = CloneOptions {
         cgroup: plan.entry.directory(),
         keep: &keep,
@@ -84,6 +96,7 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Process> {
     let child = clone_process(&clone_options, || {
         let joining = Joining {
             target,
+            root: root.as_fd(),
             kinds,
             affinity: &affinity,
             plan: &plan,
@@ -94,6 +107,8 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Process> {
     namespace::join(back, Namespaces::PID).during("return to the own pid namespace")?;
     drop(theirs);
     let mut process = Process::new(child?, ours);
+    process.set_agent(agent, "running");
+    process.set_warnings(plan.warnings);
     process.start()?;
     Ok(process)
 }
@@ -153,9 +168,25 @@ fn pid_of(pidfd: BorrowedFd<'_>) -> Result<String> {
     }
 }
 
+/// The root of the container's first process.
+fn root_of(target: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let step = "look at the container's root";
+    let path = format!("/proc/{}/root", pid_of(target)?);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = match rustix::fs::open(&path, flags, Mode::empty()) {
+        Err(Errno::NOENT) => Err(Errno::SRCH),
+        other => other,
+    };
+    let root = root.called_on("open", path).during(step)?;
+    // If it is still there, the number was its own all the time.
+    ketch_sys::process::send_signal(target, 0).during(step)?;
+    Ok(root)
+}
+
 /// The child's side.
 struct Joining<'a> {
     target: BorrowedFd<'a>,
+    root: BorrowedFd<'a>,
     kinds: Namespaces,
     affinity: &'a Affinity,
     plan: &'a ProcessPlan<'a>,
@@ -170,12 +201,16 @@ impl Joining<'_> {
             limits::bind_to(set)?;
         }
         self.plan.entry.enter()?;
-        if let Some(set) = &self.affinity.last {
-            limits::bind_to(set)?;
+        match &self.affinity.last {
+            Some(set) => limits::bind_to(set)?,
+            // Those of the cgroup, which the kernel makes of all.
+            None if self.affinity.initial.is_some() => limits::bind_to(&limits::all_cpus())?,
+            None => {}
         }
         kernel_files::set_labels(self.plan.process)?;
         self.plan.limits.apply_score()?;
         namespace::join(self.target, self.kinds).during("join the container's namespaces")?;
+        self.enter_root()?;
         if self.kinds.contains(Namespaces::USER) {
             become_root()?;
         }
@@ -187,5 +222,14 @@ impl Joining<'_> {
         }
         wait_for_the_word(channel)?;
         Err(finish::finish(self.plan, channel))
+    }
+
+    /// Joining a mount namespace leads to the root of that, which is not the container's if others are in it too.
+    fn enter_root(&self) -> Result<()> {
+        let step = "enter the container's root";
+        rustix::process::fchdir(self.root)
+            .called("fchdir")
+            .during(step)?;
+        rustix::process::chroot(".").called("chroot").during(step)
     }
 }

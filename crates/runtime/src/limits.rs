@@ -219,6 +219,13 @@ pub(crate) fn cpu_set(field: &str, list: &str) -> Result<CpuSet> {
     Ok(set)
 }
 
+/// Every processor that there can be.
+pub(crate) fn all_cpus() -> CpuSet {
+    let mut set = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|cpu| set.set(cpu));
+    set
+}
+
 /// Binds the calling thread to processors.
 pub(crate) fn bind_to(set: &CpuSet) -> Result<()> {
     rustix::thread::sched_setaffinity(None, set)

@@ -218,6 +218,13 @@ pub(crate) fn own(kind: NamespaceKind) -> Result<OwnedFd> {
     )
 }
 
+/// Whether the calling process is in a user namespace that does not have all ids.
+pub(crate) fn is_in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let all = ["0", "0", "4294967295"];
+    !map.split_whitespace().eq(all)
+}
+
 /// Runs `act` with children going into `pid_namespace`, and turns that back.
 pub(crate) fn with_pid_namespace<T>(
     pid_namespace: Option<&OwnedFd>,

@@ -14,6 +14,7 @@ use super::store::{Entry, Id, Root};
 use crate::cgroup::Cgroup;
 use crate::exec::ExecOptions;
 use crate::hooks::Status;
+use crate::notify::NotifyAgent;
 use crate::plan::Lifetime;
 use crate::process::{Exit, Process};
 use crate::seccomp;
@@ -116,10 +117,11 @@ impl ExecutedIn {
         let mut executed = crate::exec(ExecOptions {
             target: target.as_fd(),
             process,
-            cgroup: Some(&cgroup),
+            cgroup: cgroup.as_ref(),
             stdio,
             preserve_fds: request.preserve_fds,
             seccomp: filter.as_ref(),
+            agent: NotifyAgent::new(&self.config, &self.record.id, &self.record.bundle),
             lifetime: Lifetime::Own,
         })?;
         let console = match (executed.take_console(), request.console_socket) {
@@ -141,9 +143,9 @@ impl ExecutedIn {
         })
     }
 
-    fn cgroup(&self, below: Option<&str>) -> Result<Cgroup> {
+    fn cgroup(&self, below: Option<&str>) -> Result<Option<Cgroup>> {
         let Some(below) = below else {
-            return self.record.cgroup.open();
+            return self.record.cgroup.open_if_any();
         };
         if below.contains(':') {
             let what = format!("exec --cgroup {below}");
@@ -154,7 +156,7 @@ impl ExecutedIn {
         let path = format!("{}{}", self.record.cgroup.path, path.to_string_lossy());
         let cgroup = Cgroup::open(path.trim_end_matches('/'))?;
         if cgroup.exists() {
-            Ok(cgroup)
+            Ok(Some(cgroup))
         } else {
             Err(Refusal::NoSubCgroup(below.to_owned()).into())
         }

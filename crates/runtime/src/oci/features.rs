@@ -355,13 +355,14 @@ mod tests {
         for flag in seccomp.known_flags {
             let listen = || rule("SCMP_ACT_NOTIFY", "SCMP_CMP_EQ");
             let with_flag = |filter: &mut LinuxSeccomp| {
-                filter.flags.push(flag.into());
+                filter.flags.get_or_insert_default().push(flag.into());
                 filter.syscalls.push(listen());
             };
             assert!(compiles(with_flag), "{flag}");
         }
         assert!(!compiles(|filter| filter
             .flags
+            .get_or_insert_default()
             .push("SECCOMP_FILTER_FLAG_NEW".into())));
     }
 }

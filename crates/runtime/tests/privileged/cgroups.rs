@@ -427,7 +427,9 @@ fn inside_another_container() {
         ketch_sys::namespace::Namespaces::CGROUP | ketch_sys::namespace::Namespaces::MOUNT,
     )
     .unwrap();
-    use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
+    use rustix::mount::{
+        MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
+    };
     mount_change(
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,

@@ -46,6 +46,7 @@ fn options<'a>(
         stdio,
         preserve_fds: 0,
         seccomp: None,
+        agent: None,
         lifetime: Lifetime::Parents,
     }
 }
@@ -248,9 +249,16 @@ fn affinity() {
     let world = World::new();
     let container = sleeper(&world);
     let mut process = process(&world, "grep Cpus_allowed_list /proc/self/status | cut -f2");
+    let usual = exec(&container, &process).ok();
+    // The first set is for the time before the cgroup is entered; then the cgroup's counts, or the last one.
     process.exec_cpu_affinity = Some(CpuAffinity {
         initial: "0".into(),
         last: String::new(),
+    });
+    assert_eq!(exec(&container, &process).ok(), usual);
+    process.exec_cpu_affinity = Some(CpuAffinity {
+        initial: String::new(),
+        last: "0".into(),
     });
     assert_eq!(exec(&container, &process).ok(), "0\n");
     process.exec_cpu_affinity = Some(CpuAffinity {

@@ -6,6 +6,8 @@
 
 #![expect(clippy::print_stdout, reason = "a test harness reports")]
 
+mod attacks;
+mod attributes;
 mod basics;
 mod cgroups;
 mod entering;
@@ -15,6 +17,7 @@ mod mount_options;
 mod mounting;
 mod namespaces;
 mod speed;
+mod systemd;
 mod world;
 
 use std::process::{Command, ExitCode};
@@ -29,9 +32,12 @@ fn all() -> Vec<Case> {
         mounting::CASES,
         mount_options::CASES,
         entering::CASES,
+        attacks::CASES,
+        attributes::CASES,
         namespaces::CASES,
         joining::CASES,
         cgroups::CASES,
+        systemd::CASES,
     ]
     .concat()
 }

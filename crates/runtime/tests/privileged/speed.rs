@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ketch_runtime::cgroup::Cgroup;
 use ketch_runtime::seccomp::Program;
 use ketch_runtime::{CreateOptions, Rootfs, Stdio};
-use ketch_spec::runtime::{Cpu, LinuxResources, Memory, Pids, Spec};
+use ketch_spec::runtime::{Cpu, LinuxResources, LinuxSeccomp, Memory, Pids, Spec};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount,
     fsopen,
@@ -16,7 +16,30 @@ use rustix::mount::{
 use crate::Case;
 use crate::world::{Change, World, list};
 
-pub const CASES: &[Case] = &[("speed_of_a_whole_container", whole)];
+pub const CASES: &[Case] = &[
+    ("speed_of_a_whole_container", whole),
+    ("speed_of_a_filter", filter_alone),
+];
+
+/// What a filter costs at start: read and compiled, compiled, or kept from before.
+fn filter_alone() {
+    let text = include_str!("../../src/seccomp/docker-default.json");
+    let read = || serde_json::from_str::<LinuxSeccomp>(text).unwrap();
+    let rules = read();
+    let compile = |rules: &LinuxSeccomp| ketch_runtime::seccomp::compile(rules).unwrap();
+    let kept = compile(&rules).to_bytes();
+    let each = |name: &str, work: &dyn Fn() -> Program| {
+        let begin = Instant::now();
+        for _ in 0..ROUNDS {
+            std::hint::black_box(work());
+        }
+        let microseconds = begin.elapsed().as_secs_f64() * 1e6 / ROUNDS as f64;
+        println!("{microseconds:9.1} us  {name}");
+    };
+    each("read and compiled", &|| compile(&read()));
+    each("compiled", &|| compile(&rules));
+    each("kept", &|| Program::from_bytes(&kept).unwrap());
+}
 
 const ROUNDS: usize = 200;
 

@@ -249,7 +249,9 @@ impl super::Group {
         let program = ebpf::compile(&devices::check(rules)?);
         let program = match bpf::load_device_filter(&program) {
             // In a user namespace nobody can make device nodes, so that there is nothing to refuse.
-            Err(error) if error.errno == Errno::PERM && super::is_in_user_namespace() => {
+            Err(error)
+                if error.errno == Errno::PERM && crate::namespaces::is_in_user_namespace() =>
+            {
                 return Ok(());
             }
             other => other.during(step)?,

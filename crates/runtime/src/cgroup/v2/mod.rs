@@ -252,13 +252,6 @@ fn wanted(resources: &LinuxResources) -> Vec<&'static str> {
     wanted
 }
 
-/// Whether we are in a user namespace other than the machine's first.
-fn is_in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let all = ["0", "0", "4294967295"];
-    !map.split_whitespace().eq(all)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
