@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +11,7 @@ use ketch_spec::image::{Descriptor, ImageConfig, Index, Manifest, media_type};
 use ketch_sys::fs as sysfs;
 
 use crate::blob::MAX_DOCUMENT_BYTES;
-use crate::{Draft, Error, Result, Store, StoreLock};
+use crate::{Draft, Error, LayerForm, Result, Store, StoreLock, target};
 
 /// How long a partial download is worth keeping after its last byte came.
 const INGEST_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -34,7 +35,8 @@ pub struct Freed {
     pub blobs: Vec<Digest>,
     /// Layers, by diff id.
     pub layers: Vec<Digest>,
-    /// What they held in bytes: blobs by their size, layers by the content of their files.
+    /// What they held in bytes: blobs and archives by their size, images by their blocks, directories by the content of
+    /// their files. A blob that is also a layer's archive counts when the last of them goes.
     pub bytes: u64,
 }
 
@@ -57,10 +59,11 @@ impl Store {
         let reached = self.reach(roots)?;
         let away = self.draft()?;
         let mut freed = Freed::default();
+        let mut shared = Shared::default();
         for place in [self.settled("layers"), self.settling("layers")] {
             for (path, diff_id) in objects(&place)? {
                 if !reached.layers.contains(&diff_id) {
-                    freed.bytes += self.layer(&diff_id).map_or(0, |record| record.size_bytes);
+                    freed.bytes += self.layer_bytes(&path, &diff_id, &mut shared);
                     move_away(&path, &away)?;
                     freed.layers.push(diff_id);
                 }
@@ -69,7 +72,7 @@ impl Store {
         for place in [self.settled("blobs"), self.settling("blobs")] {
             for (path, digest) in objects(&place)? {
                 if !reached.blobs.contains(&digest) {
-                    freed.bytes += fs::metadata(&path).map_or(0, |metadata| metadata.len());
+                    freed.bytes += shared.bytes_of(&path);
                     move_away(&path, &away)?;
                     freed.blobs.push(digest);
                 }
@@ -80,6 +83,19 @@ impl Store {
         // A crash from here on leaves a draft without an owner, which the next collection removes.
         away.remove()?;
         Ok(freed)
+    }
+
+    /// What goes with a layer.
+    fn layer_bytes(&self, path: &Path, diff_id: &Digest, shared: &mut Shared) -> u64 {
+        match self.layer(diff_id) {
+            Ok(record) if record.form == LayerForm::Erofs => {
+                let image = fs::metadata(path.join(target::IMAGE));
+                shared.bytes_of(&path.join(target::TAR))
+                    + image.map_or(0, |metadata| metadata.blocks() * 512)
+            }
+            Ok(record) => record.size_bytes,
+            Err(_) => 0,
+        }
     }
 
     /// Garbage of crashes: with the store held alone, what is in `work` has no owner (but for a draft, whose lock tells),
@@ -192,6 +208,21 @@ impl Store {
             what: format!("blob {digest}"),
             source,
         })
+    }
+}
+
+/// Files that have more than one name, of which some were removed.
+#[derive(Default)]
+struct Shared(BTreeSet<(u64, u64)>);
+
+impl Shared {
+    /// The bytes that are free once this name of a file is gone too; none has more than two.
+    fn bytes_of(&mut self, path: &Path) -> u64 {
+        let Ok(metadata) = fs::metadata(path) else {
+            return 0;
+        };
+        let is_last = metadata.nlink() < 2 || !self.0.insert((metadata.dev(), metadata.ino()));
+        if is_last { metadata.len() } else { 0 }
     }
 }
 

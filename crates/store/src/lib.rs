@@ -5,7 +5,8 @@
 //! - `images/` is an OCI image layout (image specification 1.1, "Image Layout") that other tools read in place: blobs
 //!   under their digest, and `index.json`, whose entries are our image records;
 //! - `layers/<hex of diff id>/` is one layer, keyed by the digest of its uncompressed archive: `layer.json` says in
-//!   which [`LayerForm`] it is kept, `tree/` has its files;
+//!   which [`LayerForm`] it is kept, `tree/` has its files, or `layer.tar` the archive and `layer.erofs` the image that
+//!   shows what is in it;
 //! - `ingest/` has everything unfinished: `blobs/<hex>` are partial downloads that the next attempt continues,
 //!   `work/<random>/` directories being filled, and `settling/<boot id>/` what is whole but not yet certain to survive
 //!   a power cut.
@@ -33,6 +34,7 @@ pub mod tar;
 mod target;
 pub mod tree;
 mod unpack;
+mod verify;
 
 pub use blob::MAX_DOCUMENT_BYTES;
 pub use collect::{Freed, Roots};
@@ -45,3 +47,4 @@ pub use lock::StoreLock;
 pub use place::{Forms, Store, UnknownForm};
 pub use record::ImageRecord;
 pub use unpack::{Imported, Progress};
+pub use verify::Health;

@@ -1,0 +1,9 @@
+//! The contract, with layers kept in the Directory form.
+
+use ketch_store::{Forms, LayerForm};
+
+pub const FORMS: Forms = Forms::Directory;
+pub const FORM: LayerForm = LayerForm::Directory;
+
+#[path = "../contract.rs"]
+mod contract;
