@@ -6,7 +6,7 @@ const N: u32 = NONE;
 
 /// The table.
 #[rustfmt::skip]
-pub(super) static SYSCALLS: [(&str, [u32; 5]); 487] = [
+pub(super) static SYSCALLS: [(&str, [u32; 5]); 484] = [
     ("_llseek", [N, 140, N, N, 140]),
     ("_newselect", [N, 142, N, N, 142]),
     ("_sysctl", [156, 149, N, N, 149]),
