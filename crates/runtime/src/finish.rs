@@ -49,10 +49,10 @@ fn prepare(plan: &ProcessPlan<'_>, channel: &Channel) -> Result<std::ffi::CStrin
             .during("set process.noNewPrivileges")?;
     }
     report_executing(plan, channel)?;
-    if let Some(filter) = &plan.seccomp {
-        if let Some(listener) = filter.program().load()? {
-            notify::hand_over(listener, channel)?;
-        }
+    if let Some(filter) = &plan.seccomp
+        && let Some(listener) = filter.program().load()?
+    {
+        notify::hand_over(listener, channel)?;
     }
     plan.capabilities.finish()?;
     Ok(path)

@@ -390,3 +390,69 @@ fn take_output(reader: &OwnedFd, output: &mut Vec<u8>) -> std::result::Result<bo
         Err(errno) => Err(SysError::new("read", errno)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hooks(path: &str) -> Spec {
+        let hook = Hook {
+            path: path.into(),
+            ..Hook::default()
+        };
+        Spec {
+            hooks: Some(Hooks {
+                start_container: vec![hook],
+                ..Hooks::default()
+            }),
+            ..Spec::default()
+        }
+    }
+
+    fn state() -> State {
+        State {
+            oci_version: "1.2.0".into(),
+            id: "a".into(),
+            status: Status::Creating,
+            pid: 0,
+            bundle: "/b".into(),
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_state_without_a_process_has_no_number() {
+        let text = serde_json::to_string(&state()).unwrap();
+        let wanted = r#"{"ociVersion":"1.2.0","id":"a","status":"creating","bundle":"/b"}"#;
+        assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn hooks_that_nobody_runs_are_refused() {
+        let spec = hooks("/bin/true");
+        assert!(HookPlan::new(&spec, None).is_err());
+        assert!(HookPlan::new(&Spec::default(), None).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_root_is_where_hooks_look_for_it_only_if_there_are_any_that_do() {
+        let state = state();
+        let context = HookContext {
+            state: &state,
+            root: Path::new("/b/root"),
+        };
+        let mut spec = hooks("/bin/true");
+        let root = |spec: &Spec| {
+            HookPlan::new(spec, Some(context))
+                .unwrap()
+                .unwrap()
+                .root()
+                .to_owned()
+        };
+        assert_eq!(root(&spec), Path::new("/"));
+        let hooks = spec.hooks.as_mut().unwrap();
+        hooks.create_container = hooks.start_container.clone();
+        assert_eq!(root(&spec), Path::new("/b/root"));
+        assert!(HookPlan::new(&self::hooks("true"), Some(context)).is_err());
+    }
+}

@@ -85,6 +85,7 @@ impl Flags {
             pidfd_socket: prepared.pidfd_socket.as_deref(),
             pid_file: prepared.pid_file.as_deref(),
             systemd: context.globals.systemd_cgroup,
+            rootless: context.globals.ignores_cgroups(),
             no_pivot: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
             preserve_fds: self.preserve_fds + prepared.listen_fds,

@@ -40,6 +40,11 @@ impl Log {
         }
     }
 
+    /// For those who look for mistakes.
+    pub fn debug(&self, message: &str) {
+        self.write("debug", message);
+    }
+
     /// Something went wrong that does not make the verb fail.
     pub fn warn(&self, message: &str) {
         self.write("warning", message);

@@ -95,6 +95,17 @@ enum Verb {
     Update(update::Update),
 }
 
+impl Globals {
+    /// Whether a container without a cgroup will do where none can be made.
+    fn ignores_cgroups(&self) -> bool {
+        match self.rootless.as_str() {
+            "true" => true,
+            "false" => false,
+            _ => !rustix::process::geteuid().is_root(),
+        }
+    }
+}
+
 /// What a verb needs besides its own flags.
 pub struct Context {
     globals: Globals,
@@ -150,7 +161,16 @@ pub fn main(words: Vec<OsString>) -> u8 {
     };
     let root = Root::new(globals.root.clone().unwrap_or_else(default_root));
     let context = Context { globals, root, log };
+    if context.globals.debug {
+        let words: Vec<OsString> = std::env::args_os().collect();
+        context
+            .log
+            .debug(&format!("version {VERSION}, called as {words:?}"));
+    }
     let outcome = run(verb, &context);
+    if context.globals.debug {
+        context.log.debug(&format!("result: {outcome:?}"));
+    }
     finish(&context.log, outcome)
 }
 

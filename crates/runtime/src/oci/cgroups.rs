@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use ketch_spec::runtime::{LinuxResources, Spec};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::error::{Refusal, Result};
+use super::error::{Error as Failure, Refusal, Result};
 use super::record::Asked;
 use super::store::Id;
 use crate::cgroup::{self, Cgroup};
@@ -18,7 +19,7 @@ pub(super) const END_DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Place {
-    /// As [`Cgroup::create`] takes it.
+    /// As [`Cgroup::create`] takes it; empty: the container has none of its own.
     pub path: String,
     /// Whether it was there before the container, and stays after it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -50,7 +51,18 @@ impl Place {
 
     /// The cgroups that exist there.
     pub fn open(&self) -> Result<Cgroup> {
+        if self.path.is_empty() {
+            return Err(Refusal::NoCgroup.into());
+        }
         Ok(Cgroup::open(&self.path)?)
+    }
+
+    /// The same; None if the container has none.
+    pub fn open_if_any(&self) -> Result<Option<Cgroup>> {
+        match self.path.is_empty() {
+            true => Ok(None),
+            false => self.open().map(Some),
+        }
     }
 
     /// Looks whether it is there already. One with processes is someone's.
@@ -63,8 +75,25 @@ impl Place {
         Ok(())
     }
 
+    /// Makes it; without the right to, the container has none if the caller has said so by `rootless`.
+    pub fn make(
+        &mut self,
+        spec: &Spec,
+        rootless: bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<Cgroup>> {
+        match self.make_all(spec, warnings) {
+            Err(Failure::Runtime(error)) if rootless && may_not(&error) => {
+                warnings.push(format!("the container has no cgroup: {error}"));
+                self.path.clear();
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
     /// Makes it, and gives it to whom the specification says. What is left out goes to `warnings`.
-    pub fn make(&self, spec: &Spec, warnings: &mut Vec<String>) -> Result<Cgroup> {
+    fn make_all(&self, spec: &Spec, warnings: &mut Vec<String>) -> Result<Cgroup> {
         let none = LinuxResources::default();
         let linux = spec.linux.as_ref();
         let resources = linux
@@ -80,15 +109,17 @@ impl Place {
 
     /// Whether its processes are frozen.
     pub fn is_frozen(&self) -> Result<bool> {
-        Ok(self.open()?.is_frozen()?)
+        match self.open_if_any()? {
+            Some(cgroup) => Ok(cgroup.is_frozen()?),
+            None => Ok(false),
+        }
     }
 
     /// Removes it, unless it was there before; what still runs in it is killed.
     pub fn remove(&self) -> Result<()> {
-        if self.foreign {
+        let Some(cgroup) = self.open_if_any()?.filter(|_| !self.foreign) else {
             return Ok(());
-        }
-        let cgroup = self.open()?;
+        };
         match cgroup.remove_only(Duration::ZERO) {
             Err(Error::Timeout { .. }) => {
                 cgroup.kill()?;
@@ -97,6 +128,13 @@ impl Place {
             other => Ok(other?),
         }
     }
+}
+
+fn may_not(error: &Error) -> bool {
+    matches!(
+        error.errno(),
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS)
+    )
 }
 
 /// Removes what a killed create has made. Its process ends with it; others in there are not the container's.
@@ -108,5 +146,51 @@ pub(super) fn discard(asked: &Asked) -> Result<()> {
     match cgroup.remove_only(END_DEADLINE) {
         Err(Error::Timeout { .. }) => Ok(()),
         other => Ok(other?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ketch_spec::runtime::Linux;
+
+    use super::*;
+
+    fn place(given: &str, systemd: bool) -> Result<String, Refusal> {
+        let linux = Some(Linux {
+            cgroups_path: given.into(),
+            ..Linux::default()
+        });
+        let spec = Spec {
+            linux,
+            ..Spec::default()
+        };
+        let id = Id::new("id").unwrap();
+        Place::new(&spec, &id, systemd).map(|place| place.path)
+    }
+
+    #[test]
+    fn paths_stay_below_the_root_of_the_hierarchies() {
+        assert_eq!(place("", false).unwrap(), "/id");
+        assert_eq!(place("a/b", false).unwrap(), "/a/b");
+        assert_eq!(place("/../../a/./b/..", false).unwrap(), "/a");
+    }
+
+    #[test]
+    fn scopes_are_told_from_paths() {
+        assert_eq!(place("", true).unwrap(), ":ketch:id");
+        assert_eq!(place("a.slice:b:c", true).unwrap(), "a.slice:b:c");
+        assert!(place("a.slice:b:c", false).is_err());
+        assert!(place("/a", true).is_err());
+    }
+
+    #[test]
+    fn a_container_without_a_group_is_not_frozen_and_leaves_none() {
+        let none = Place {
+            path: String::new(),
+            foreign: false,
+        };
+        assert!(!none.is_frozen().unwrap());
+        none.remove().unwrap();
+        assert!(none.open().is_err());
     }
 }

@@ -35,6 +35,8 @@ pub struct CreateRequest<'a> {
     pub pid_file: Option<&'a Path>,
     /// `cgroupsPath` is `slice:prefix:name`.
     pub systemd: bool,
+    /// Without the right to make cgroups the container has none.
+    pub rootless: bool,
     /// Enter the root without pivot_root(2).
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
@@ -184,6 +186,7 @@ fn new_record(request: CreateRequest<'_>, spec: &Spec, rootfs: &Path) -> Result<
         created_ns: now.map_or(0, |now| now.as_nanos() as u64),
         annotations: spec.annotations.clone(),
         cgroup: Place::new(spec, request.id, request.systemd)?,
+        placed: None,
         owner: rustix::process::getuid().as_raw(),
         own_pids: linux.is_some_and(|linux| {
             let kinds = &linux.namespaces;
@@ -220,11 +223,11 @@ fn fill(
         source,
     })?;
     entry.write_asked(&asked)?;
-    let cgroup = record.cgroup.make(spec, warnings)?;
+    let cgroup = record.cgroup.make(spec, request.rootless, warnings)?;
     let state = record.state(Status::Creating);
     let rootfs: PathBuf = record.rootfs.clone();
     let mut container = crate::create(CreateOptions {
-        cgroup: Some(&cgroup),
+        cgroup: cgroup.as_ref(),
         preserve_fds: request.preserve_fds,
         id: request.id.as_str(),
         no_pivot: request.no_pivot,
@@ -240,6 +243,7 @@ fn fill(
     let hooks = spec.hooks.as_ref();
     container.wait_prepared_with(|pid| runtime_hooks(hooks, &state, pid))?;
     record.init = Identity::of(container.pid())?;
+    record.placed = container.placed_root().cloned();
     let console = container.take_console();
     let console = match (streams, console, request.console_socket) {
         (Streams::LetGo, Some(master), Some(socket)) => {

@@ -52,6 +52,9 @@ pub fn delete(root: &Root, id: &Id, force: bool) -> Result<Vec<String>> {
 /// Removes what there is of a container whose first process has ended.
 pub(super) fn destroy(entry: &Entry, record: &Record) -> Result<Vec<String>> {
     record.cgroup.remove()?;
+    if let Some(placed) = &record.placed {
+        placed.release()?;
+    }
     entry.remove()?;
     let mut warnings = Vec::new();
     poststop(record, &record.state(Status::Stopped), &mut warnings);

@@ -106,8 +106,8 @@ pub enum Refusal {
     #[error("preserved descriptor {0} is not open")]
     NotOpen(u32),
     /// A container without a cgroup of its own.
-    #[error("container {0} has no cgroup")]
-    NoCgroup(String),
+    #[error("the container has no cgroup of its own")]
+    NoCgroup,
     /// A cgroup that exec was to enter.
     #[error("cgroup {0} does not exist below the container's")]
     NoSubCgroup(String),

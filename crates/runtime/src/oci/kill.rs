@@ -16,7 +16,8 @@ pub fn kill(root: &Root, id: &Id, signal: i32, all: bool) -> Result<()> {
     let kills = signal == Signal::KILL.as_raw();
     let first = record.init.open()?;
     // Without numbers of their own the others outlive the first one.
-    let all = all || (kills && !record.own_pids && first.is_some());
+    let all =
+        all || (kills && !record.own_pids && first.is_some() && !record.cgroup.path.is_empty());
     if all {
         let cgroup = record.cgroup.open()?;
         if kills {

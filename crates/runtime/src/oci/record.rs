@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::cgroups::Place;
 use super::identity::Identity;
 use crate::hooks::{State, Status};
+use crate::placed::PlacedRoot;
 
 /// `state.json`: what was made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -24,6 +25,9 @@ pub(super) struct Record {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     pub cgroup: Place,
+    /// Where the root is attached, if it is in a mount namespace that others use too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placed: Option<PlacedRoot>,
     /// User id of whoever made it.
     pub owner: u32,
     /// Whether its processes are numbered in a namespace of its own: they end with the first one then.
@@ -74,4 +78,23 @@ pub(super) fn asked_bytes(cgroup: &Place, config: &[u8]) -> serde_json::Result<V
     bytes.extend_from_slice(config);
     bytes.push(b'}');
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_create_was_asked_for_keeps_the_configuration_as_it_was() {
+        let config = br#"{"ociVersion": "1.2.0", "hostname":"h", "x-unknown": [1]}"#;
+        let place = Place {
+            path: "/id".into(),
+            foreign: true,
+        };
+        let bytes = asked_bytes(&place, config).unwrap();
+        let asked: Asked = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(asked.cgroup, place);
+        assert_eq!(asked.config.hostname, "h");
+        assert!(bytes.ends_with(b"\"x-unknown\": [1]}}"));
+    }
 }

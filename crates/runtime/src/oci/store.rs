@@ -365,3 +365,53 @@ impl Entry {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> Id {
+        Id::new(text).unwrap()
+    }
+
+    #[test]
+    fn ids_are_names_of_files() {
+        for good in ["a", "A_b+c.d-e", "...", "0"] {
+            assert_eq!(id(good).as_str(), good);
+        }
+        for wrong in ["", ".", "..", "a/b", "a b", "é", "a\0", &"x".repeat(256)] {
+            assert!(Id::new(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_claimed_once_and_is_free_when_its_claim_is_given_up() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = Root::new(scratch.path().join("a/b"));
+        assert!(root.entry(&id("x")).unwrap_err().is_not_found());
+        let entry = root.claim(&id("x")).unwrap();
+        entry.write_asked(b"half").unwrap();
+        assert!(matches!(root.claim(&id("x")), Err(Error::Exists(_))));
+        drop(entry);
+        // Without a state it is half-made, whatever else there is.
+        let entry = root.claim(&id("x")).unwrap();
+        assert!(entry.asked().unwrap().is_none() && entry.record().unwrap().is_none());
+        entry.remove().unwrap();
+        assert!(root.locked(&id("x")).unwrap_err().is_not_found());
+        assert!(root.ids().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_socket_is_reached_however_long_the_path_is() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = Root::new(scratch.path().join("long/".repeat(40)));
+        let entry = root.claim(&id("x")).unwrap();
+        assert!(entry.connect().unwrap().is_none());
+        let listener = entry.listen().unwrap();
+        assert!(entry.connect().unwrap().is_some());
+        drop(listener);
+        assert!(entry.connect().unwrap().is_none(), "nobody listens");
+        entry.remove_socket().unwrap();
+        entry.remove_socket().unwrap();
+    }
+}
