@@ -11,7 +11,7 @@ use super::create::poststop;
 use super::error::{Error, Result};
 use super::record::Record;
 use super::state::status;
-use super::store::{Entry, Id, Root};
+use super::store::{Entry, Id, Locking, Root};
 use crate::error::During;
 use crate::hooks::Status;
 
@@ -21,32 +21,54 @@ use crate::hooks::Status;
 /// # Errors
 /// A container that is not there or not stopped; processes that do not end; what the kernel says.
 pub fn delete(root: &Root, id: &Id, force: bool) -> Result<Vec<String>> {
-    let entry = match root.locked(id) {
-        Err(error) if force && error.is_not_found() => return Ok(Vec::new()),
-        other => other?,
-    };
+    match find(root, id, force) {
+        Err(error) if force && error.is_not_found() => Ok(Vec::new()),
+        Ok((entry, record)) => destroy(&entry, &record),
+        Err(error) => Err(error),
+    }
+}
+
+/// The container, locked, with no process left.
+fn find(root: &Root, id: &Id, force: bool) -> Result<(Entry, Record)> {
+    let entry = root.entry(id)?;
     let Some(record) = entry.record()? else {
-        // A create that was killed: to the caller it never was there.
-        entry.clean_half_made()?;
-        entry.remove()?;
-        return match force {
-            true => Ok(Vec::new()),
-            false => Err(Error::NotFound(id.to_string())),
-        };
-    };
-    if let Some(first) = record.init.open()? {
-        if !force {
-            let status = status(&entry, &record)?;
-            if !matches!(status, Status::Created | Status::Stopped) {
-                return Err(Error::NotStopped {
-                    id: id.to_string(),
-                    status,
-                });
+        // To the caller it is not there yet, or never was. One that is being made is left alone.
+        if entry.try_lock()? == Locking::Locked {
+            if entry.record()?.is_some() {
+                // It was finished between the two looks.
+                drop(entry);
+                return find(root, id, force);
             }
+            entry.clean_half_made()?;
+            entry.remove()?;
         }
+        return Err(Error::NotFound(id.to_string()));
+    };
+    let first = record.init.open()?;
+    if force {
+        // Before it is locked: a verb that waits for it, a start in its hooks, goes on when it has ended.
+        if let Some(first) = first {
+            end(&record, &first)?;
+        }
+        entry.lock()?;
+        return Ok((entry, record));
+    }
+    let refusal = |status| {
+        Err(Error::NotStopped {
+            id: id.to_string(),
+            status,
+        })
+    };
+    match (entry.try_lock()?, status(&entry, &record)?) {
+        (Locking::Gone, _) => return Err(Error::NotFound(id.to_string())),
+        (Locking::Held, Status::Stopped) => entry.lock()?,
+        (Locking::Locked, Status::Stopped | Status::Created) => {}
+        (_, status) => return refusal(status),
+    }
+    if let Some(first) = first {
         end(&record, &first)?;
     }
-    destroy(&entry, &record)
+    Ok((entry, record))
 }
 
 /// Removes what there is of a container whose first process has ended.

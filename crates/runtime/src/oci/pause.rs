@@ -10,7 +10,7 @@ use crate::hooks::Status;
 /// # Errors
 /// A container that is not there or not running; processes that do not freeze.
 pub fn pause(root: &Root, id: &Id) -> Result<()> {
-    let entry = root.locked(id)?;
+    let entry = root.entry(id)?;
     let record = entry.committed()?;
     match status(&entry, &record)? {
         Status::Running | Status::Created => Ok(record.cgroup.open()?.freeze()?),
@@ -26,7 +26,7 @@ pub fn pause(root: &Root, id: &Id) -> Result<()> {
 /// # Errors
 /// A container that is not there or not paused.
 pub fn resume(root: &Root, id: &Id) -> Result<()> {
-    let entry = root.locked(id)?;
+    let entry = root.entry(id)?;
     let record = entry.committed()?;
     match status(&entry, &record)? {
         Status::Paused => Ok(record.cgroup.open()?.thaw()?),

@@ -88,13 +88,10 @@ impl Root {
             let Some(entry) = self.open_in(root.as_fd(), id).during(step)? else {
                 continue;
             };
-            match flock(&entry.directory, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(Errno::WOULDBLOCK) => return Err(Error::Exists(id.to_string())),
-                Err(errno) => return Err(self.failed("flock", id, errno)).during(step)?,
-            }
-            if !entry.is_linked()? {
-                continue;
+            match entry.try_lock()? {
+                Locking::Locked => {}
+                Locking::Held => return Err(Error::Exists(id.to_string())),
+                Locking::Gone => continue,
             }
             if !made {
                 if entry.record()?.is_some() {
@@ -124,21 +121,8 @@ impl Root {
     /// The same, locked: waits for other verbs on it.
     pub(super) fn locked(&self, id: &Id) -> Result<Entry> {
         let entry = self.entry(id)?;
-        loop {
-            match flock(&entry.directory, FlockOperation::LockExclusive) {
-                Ok(()) => break,
-                Err(Errno::INTR) => {}
-                Err(errno) => {
-                    let step = "lock the container";
-                    return Err(self.failed("flock", id, errno)).during(step)?;
-                }
-            }
-        }
-        if entry.is_linked()? {
-            Ok(entry)
-        } else {
-            Err(Error::NotFound(id.to_string()))
-        }
+        entry.lock()?;
+        Ok(entry)
     }
 
     /// Ids of all containers, sorted; half-made ones too.
@@ -207,6 +191,17 @@ impl Root {
     }
 }
 
+/// What came of an attempt to lock a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Locking {
+    /// It is ours.
+    Locked,
+    /// Another verb is at work on it.
+    Held,
+    /// It was removed meanwhile.
+    Gone,
+}
+
 /// The directory of one container.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -217,11 +212,43 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn is_linked(&self) -> Result<bool> {
+    /// Locks it unless another verb has.
+    pub fn try_lock(&self) -> Result<Locking> {
+        match flock(&self.directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => self.whether_linked(),
+            Err(Errno::WOULDBLOCK) => Ok(Locking::Held),
+            Err(errno) => self.cannot_lock(errno),
+        }
+    }
+
+    /// Waits for other verbs on it.
+    pub fn lock(&self) -> Result<()> {
+        loop {
+            match flock(&self.directory, FlockOperation::LockExclusive) {
+                Ok(()) => break,
+                Err(Errno::INTR) => {}
+                Err(errno) => return self.cannot_lock(errno),
+            }
+        }
+        match self.whether_linked()? {
+            Locking::Gone => Err(Error::NotFound(self.id.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    fn cannot_lock<T>(&self, errno: Errno) -> Result<T> {
+        Err(SysError::on("flock", &self.path, errno)).during("lock the container")?
+    }
+
+    fn whether_linked(&self) -> Result<Locking> {
         let stat = fstat(&self.directory)
             .called_on("fstat", &self.path)
             .during("lock the container")?;
-        Ok(stat.st_nlink != 0)
+        Ok(if stat.st_nlink == 0 {
+            Locking::Gone
+        } else {
+            Locking::Locked
+        })
     }
 
     /// What create was asked for; None if it was killed before it wrote that down.

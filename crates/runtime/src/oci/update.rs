@@ -13,7 +13,7 @@ use crate::hooks::Status;
 /// # Errors
 /// A container that is not there or has stopped; a limit that the kernel does not have or refuses.
 pub fn update(root: &Root, id: &Id, resources: &LinuxResources) -> Result<()> {
-    let entry = root.locked(id)?;
+    let entry = root.entry(id)?;
     let record = entry.committed()?;
     match status(&entry, &record)? {
         Status::Stopped => Err(Error::NotRunning {

@@ -160,3 +160,23 @@ fn privileged_deleting_while_creating_leaves_nothing() {
     world.runtime(["delete", "--force", &id]).ok();
     world.end();
 }
+
+#[test]
+fn privileged_a_start_that_hangs_in_its_hook_does_not_keep_others_from_ending_it() {
+    let world = OciWorld::new();
+    let mut bundle = world.bundle("b", "sleep 1000");
+    let script = "echo > /hooked; exec sleep 1000";
+    bundle.config["hooks"] =
+        json!({ "startContainer": [{ "path": "/bin/sh", "args": ["sh", "-c", script] }] });
+    bundle.write();
+    let id = world.id("a");
+    world.runtime(["create", "-b", bundle.path(), &id]).ok();
+    let mut start = spawn(&mut world.command(["start", &id]));
+    bundle.wait_for("hooked");
+    assert_eq!(world.status(&id), "created");
+    let error = world.runtime(["delete", &id]).fails(1);
+    assert!(error.contains("that is not stopped: created"), "{error}");
+    world.runtime(["delete", "--force", &id]).ok();
+    assert!(!start.wait().expect("wait").success());
+    world.end();
+}
