@@ -25,7 +25,7 @@ pub fn document(engine: &Engine) -> Result<Value> {
         "ContainersStopped": count(&[Status::Created, Status::Exited, Status::Dead]),
         "Images": image::list(engine, &image::ListFilter::default())?.len(),
         "Driver": "overlay2",
-        "DriverStatus": [],
+        "DriverStatus": [["Layer Form", engine.layer_form()?.name()]],
         "DockerRootDir": engine.paths().data_root(),
         "LoggingDriver": "json-file",
         "CgroupDriver": "cgroupfs",

@@ -10,7 +10,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use ketch_store::Forms;
+pub use ketch_store::{Forms, LayerForm};
 use ketch_store::Store;
 
 pub mod container;
@@ -106,6 +106,16 @@ impl Engine {
     /// What the caller decided.
     pub fn options(&self) -> &EngineOptions {
         &self.options
+    }
+
+    /// How layers that come now are kept.
+    ///
+    /// # Errors
+    /// `Unsupported` if they are to be kept as images, and this kernel does not mount them.
+    pub fn layer_form(&self) -> Result<LayerForm> {
+        self.store.new_form().map_err(|error| {
+            Error::caused(ErrorKind::Unsupported, "cannot keep layers as images", &error)
+        })
     }
 
     /// Blobs, layers and image records.

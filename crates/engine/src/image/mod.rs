@@ -24,6 +24,7 @@ mod save;
 mod tag;
 mod usage;
 mod variant;
+mod verify;
 
 use jiff::Timestamp;
 use ketch_spec::image::{Descriptor, ImageConfig};
@@ -47,6 +48,7 @@ pub use resolve::{read_all, resolve, resolve_for};
 pub use save::{Format, SaveOptions, save, save_directory};
 pub use tag::{tag, untag};
 pub use variant::{Variant, find_by_id, variants};
+pub use verify::{Part, Verified, verify};
 
 use crate::event::{self, Event};
 use crate::{Engine, Error, ErrorKind};

@@ -12,6 +12,7 @@ pub mod mount;
 mod view;
 
 use ketch_store as store;
+pub use ketch_store::Health;
 
 pub use archive::{ARCHIVE_HEAD_BYTES, ArchiveRoot, is_archive, looks_like_archive};
 pub use attach::{LayerUse, sweep};

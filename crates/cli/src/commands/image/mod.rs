@@ -16,6 +16,7 @@ mod rm;
 mod save;
 mod tag;
 mod tree;
+mod verify;
 
 pub use build_progress::Plain;
 
@@ -33,4 +34,5 @@ pub const COMMANDS: &[&Command] = &[
     &rm::COMMAND,
     &save::COMMAND,
     &tag::COMMAND,
+    &verify::COMMAND,
 ];

@@ -62,6 +62,7 @@ fn document(context: &Context) -> Result<Value, Failure> {
         "ContainersStopped": count(&[Status::Created, Status::Exited, Status::Dead]),
         "Images": images,
         "Driver": "overlay",
+        "DriverStatus": [["Layer Form", engine.layer_form()?.name()]],
         "LoggingDriver": "json-file",
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": cgroup,
@@ -108,6 +109,9 @@ fn text(value: &Value) -> String {
     line(1, "Images", field("Images"));
     line(1, "Server Version", field("ServerVersion"));
     line(1, "Storage Driver", field("Driver"));
+    for pair in value["DriverStatus"].as_array().into_iter().flatten() {
+        line(2, pair[0].as_str().unwrap_or_default(), pair[1].as_str().unwrap_or_default().to_owned());
+    }
     line(1, "Logging Driver", field("LoggingDriver"));
     line(1, "Cgroup Driver", field("CgroupDriver"));
     line(1, "Cgroup Version", field("CgroupVersion"));
