@@ -5,7 +5,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -39,8 +39,8 @@ pub(crate) enum Message {
     Prepared,
     /// From the child: the master of its terminal.
     Console(OwnedFd),
-    /// From the child: its filter's listener; it waits for `Told`.
-    Listener(OwnedFd),
+    /// From the child: the number that its filter's listener has there; it waits for `Told`.
+    Listener(RawFd),
     /// To the child: the agent has the listener.
     Told,
     /// From the child: the next thing it does is execve.
@@ -115,13 +115,31 @@ impl Channel {
             Message::WantsHooks => (b'w', String::new(), None),
             Message::Prepared => (b'p', String::new(), None),
             Message::Console(master) => (b'c', String::new(), Some(master.as_fd())),
-            Message::Listener(listener) => (b'l', String::new(), Some(listener.as_fd())),
+            Message::Listener(number) => (b'l', number.to_string(), None),
             Message::Told => (b't', String::new(), None),
             Message::Executing => (b'x', String::new(), None),
             Message::Failed(report) => (b'f', encode(report), None),
         };
         self.send_raw(tag, text.as_bytes(), descriptor)
             .called("sendmsg")
+    }
+
+    /// Sends [`Message::Listener`] and waits for [`Message::Told`], with write(2) and read(2) only: the filter is loaded
+    /// already, and of write alone it is known that it does not wait for an agent which has not been told yet.
+    pub fn hand_over(&self, listener: RawFd) -> ketch_sys::Result<()> {
+        let mut bytes = *b"l          ";
+        let mut rest = listener;
+        // Without memory of the heap, which may cost a system call.
+        for digit in bytes[1..].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        rustix::io::write(&self.0, &bytes).called("write")?;
+        let mut answer = [0];
+        match rustix::io::read(&self.0, &mut answer).called("read")? {
+            1 if answer == *b"t" => Ok(()),
+            _ => Err(ketch_sys::Error::new("read", Errno::BADMSG)),
+        }
     }
 
     fn send_raw(
@@ -140,6 +158,11 @@ impl Channel {
         loop {
             match sendmsg(&self.0, &parts, &mut control, SendFlags::NOSIGNAL) {
                 Err(Errno::INTR) => {}
+                // Last words of a child whose filter does not let it send them: it may be able to write.
+                Err(errno) if tag == b'f' && errno != Errno::PIPE => {
+                    let whole = [std::slice::from_ref(&tag), text].concat();
+                    return rustix::io::write(&self.0, &whole).map(drop);
+                }
                 other => return other.map(drop),
             }
         }
@@ -206,7 +229,12 @@ fn decode(tag: u8, text: &[u8], descriptor: Option<OwnedFd>) -> ketch_sys::Resul
         b'w' => Message::WantsHooks,
         b'p' => Message::Prepared,
         b'c' => Message::Console(descriptor.ok_or_else(garbled)?),
-        b'l' => Message::Listener(descriptor.ok_or_else(garbled)?),
+        b'l' => {
+            let number = std::str::from_utf8(text)
+                .ok()
+                .and_then(|text| text.parse().ok());
+            Message::Listener(number.ok_or_else(garbled)?)
+        }
         b't' => Message::Told,
         b'x' => Message::Executing,
         b'f' => Message::Failed(serde_json::from_slice(text).map_err(|_| garbled())?),
@@ -261,6 +289,19 @@ mod tests {
         assert!(starter.receive().unwrap().is_none());
         let refused = Channel::connect(&path).unwrap_err();
         assert_eq!(refused.errno, Errno::CONNREFUSED);
+    }
+
+    #[test]
+    fn a_listener_is_handed_over_and_waited_for() {
+        let (parent, child) = Channel::pair().unwrap();
+        parent.send(&Message::Told).unwrap();
+        child.hand_over(1234).unwrap();
+        assert!(matches!(
+            parent.receive().unwrap(),
+            Some(Message::Listener(1234))
+        ));
+        drop(parent);
+        assert!(child.hand_over(3).is_err());
     }
 
     #[test]

@@ -52,7 +52,7 @@ fn prepare(plan: &ProcessPlan<'_>, channel: &Channel) -> Result<std::ffi::CStrin
     if let Some(filter) = &plan.seccomp
         && let Some(listener) = filter.program().load()?
     {
-        notify::hand_over(listener, channel)?;
+        notify::hand_over(&listener, channel)?;
     }
     plan.capabilities.finish()?;
     Ok(path)

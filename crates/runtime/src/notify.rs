@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use ketch_spec::runtime::{Spec, VERSION};
@@ -18,7 +18,7 @@ use rustix::net::{
 };
 use serde::Serialize;
 
-use crate::channel::{Channel, Message};
+use crate::channel::Channel;
 use crate::error::{Called, During, Error, Result};
 
 /// Name of the only descriptor that is sent, as of the specification.
@@ -136,13 +136,10 @@ impl NotifyAgent {
 }
 
 /// In the child, with the filter loaded: hands the listener over and waits until the agent has it.
-pub(crate) fn hand_over(listener: OwnedFd, channel: &Channel) -> Result<()> {
-    let step = "hand over the system call listener";
-    channel.send(&Message::Listener(listener)).during(step)?;
-    match channel.receive().during(step)? {
-        Some(Message::Told) => Ok(()),
-        _ => ketch_sys::process::exit_now(1),
-    }
+pub(crate) fn hand_over(listener: &OwnedFd, channel: &Channel) -> Result<()> {
+    channel
+        .hand_over(listener.as_raw_fd())
+        .during("hand over the system call listener")
 }
 
 /// A filter whose calls nobody would answer, so that they would wait for ever.

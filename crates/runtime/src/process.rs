@@ -1,13 +1,13 @@
 //! A child: starting it, hearing of it, and its end.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use ketch_sys::clone::Child;
 use rustix::io::Errno;
-use rustix::process::Signal;
+use rustix::process::{PidfdGetfdFlags, Signal, pidfd_getfd};
 
 use crate::channel::{Channel, Message};
-use crate::error::{During, Error, Result};
+use crate::error::{Called, During, Error, Result};
 use crate::notify::{self, NotifyAgent};
 
 /// How a process ended.
@@ -152,10 +152,19 @@ impl Process {
         Ok(())
     }
 
+    /// A copy of the descriptor that has this number in the process.
+    fn fetch(&self, number: RawFd) -> Result<OwnedFd> {
+        pidfd_getfd(&self.child.pidfd, number, PidfdGetfdFlags::empty())
+            .called("pidfd_getfd")
+            .during("take the system call listener")
+    }
+
     /// Without the agent the program must not run.
-    fn tell_agent(&mut self, listener: OwnedFd) -> Result<()> {
+    fn tell_agent(&mut self, listener: RawFd) -> Result<()> {
         let told = match &self.agent {
-            Some((agent, status)) => agent.tell(self.child.pid, status, listener),
+            Some((agent, status)) => self
+                .fetch(listener)
+                .and_then(|listener| agent.tell(self.child.pid, status, listener)),
             None => Err(notify::without_agent()),
         };
         if told.is_err() {

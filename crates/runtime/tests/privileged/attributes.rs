@@ -31,6 +31,7 @@ pub const CASES: &[Case] = &[
     ),
     ("privileged_agent_gets_the_listener", agent),
     ("privileged_agent_of_a_joining_process", agent_of_exec),
+    ("privileged_agent_of_our_own_calls", agent_of_our_own_calls),
     ("privileged_agent_that_is_missing", missing_agent),
     ("privileged_namespaces_of_the_specification", namespaces),
 ];
@@ -462,6 +463,43 @@ fn agent() {
         assert!(stderr.contains("Function not implemented"), "{stderr}");
         container.wait().unwrap();
     }
+}
+
+/// An agent that is left alone with calls that the runtime makes itself at the end: those that come after it was told
+/// wait for it, and none comes before.
+fn agent_of_our_own_calls() {
+    let world = World::new();
+    let path = world.scratch().join("agent");
+    let agent = UnixListener::bind(&path).unwrap();
+    let mut spec = world.spec("echo ran");
+    let mut filter = notifying(path.to_str().unwrap());
+    filter.syscalls[0].names = list(&["sendmsg", "recvmsg", "capset", "prctl"]);
+    spec.linux_mut().seccomp = Some(filter);
+    let root = world.root();
+    let (stdio, output) = pipes();
+    let mut container = ketch_runtime::create(world.options(&spec, &root, None, stdio)).unwrap();
+    // The listener is closed as soon as it has come, so that its calls fail: the program is not executed then.
+    let told = ketch_sys::clone::clone_process(
+        &ketch_sys::clone::CloneOptions {
+            keep: &[agent.as_raw_fd(), 2],
+            ..Default::default()
+        },
+        || {
+            let (_, listener) = receive(agent.accept().unwrap().0);
+            let mut asked = [rustix::event::PollFd::new(
+                &listener,
+                rustix::event::PollFlags::IN,
+            )];
+            rustix::event::poll(&mut asked, None).unwrap();
+            0
+        },
+    );
+    let told = told.unwrap();
+    let error = container.start().unwrap_err().to_string();
+    assert!(error.contains("Function not implemented"), "{error}");
+    let status = ketch_sys::process::wait_child(told.pid, true).unwrap();
+    assert_eq!(status, Some(0));
+    assert_eq!(output.read().0, "");
 }
 
 fn agent_of_exec() {

@@ -27,6 +27,7 @@ type Case = (&'static str, fn());
 
 fn all() -> Vec<Case> {
     [
+        &[("privileged_table_names_tests", table_names_tests as fn())],
         basics::CASES,
         isolation::CASES,
         mounting::CASES,
@@ -40,6 +41,35 @@ fn all() -> Vec<Case> {
         systemd::CASES,
     ]
     .concat()
+}
+
+/// Every test that the table of the specification's demands names is there.
+fn table_names_tests() {
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut waiting = vec![source];
+    let mut text = String::new();
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            waiting.extend(
+                std::fs::read_dir(path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text += &std::fs::read_to_string(path).unwrap();
+        }
+    }
+    let table = include_str!("../specification.md");
+    let rows = table.lines().filter(|line| line.starts_with("| "));
+    let tests = rows.filter_map(|row| row.rsplit('|').nth(1));
+    let names = tests.flat_map(|tests| tests.split('`').skip(1).step_by(2));
+    let mut count = 0;
+    for name in names {
+        let known = all().iter().any(|(case, _)| *case == name);
+        assert!(known || text.contains(&format!("fn {name}()")), "{name}");
+        count += 1;
+    }
+    assert!(count > 60, "{count}");
 }
 
 fn main() -> ExitCode {
