@@ -30,7 +30,7 @@ pub struct Flags {
     bundle: PathBuf,
     /// Socket that the terminal's other end is sent to
     #[arg(long, value_name = "PATH")]
-    pub console_socket: Option<PathBuf>,
+    console_socket: Option<PathBuf>,
     /// Socket that the first process' pidfd is sent to
     #[arg(long, value_name = "PATH")]
     pidfd_socket: Option<PathBuf>,

@@ -113,8 +113,10 @@ impl Exec {
         let path = |path: &Option<PathBuf>| path.as_deref().map(absolute).transpose();
         let (console_socket, pid_file) = (path(&self.console_socket)?, path(&self.pid_file)?);
         let pidfd_socket = path(&self.pidfd_socket)?;
-        let kept = !self.detach && console_socket.is_none();
-        let streams = if kept { Streams::Kept } else { Streams::LetGo };
+        let streams = match self.detach {
+            true => Streams::LetGo,
+            false => Streams::Kept,
+        };
         if !self.detach && !self.no_subreaper {
             foreground::become_subreaper()?;
         }

@@ -31,8 +31,10 @@ impl Run {
         let id = Id::new(&self.id)?;
         let prepared = self.flags.prepare()?;
         let request = self.flags.request(&prepared, context, &id);
-        let kept = !self.detach && self.flags.console_socket.is_none();
-        let streams = if kept { Streams::Kept } else { Streams::LetGo };
+        let streams = match self.detach {
+            true => Streams::LetGo,
+            false => Streams::Kept,
+        };
         if !self.detach && !self.no_subreaper {
             foreground::become_subreaper()?;
         }

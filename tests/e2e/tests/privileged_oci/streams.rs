@@ -46,6 +46,16 @@ fn privileged_a_terminal_s_other_end_goes_to_the_console_socket() {
     assert!(text.contains("got hello"), "{text:?}");
     world.wait_status(&id, "stopped");
     world.runtime(["delete", &id]).ok();
+    let words = [
+        "run",
+        "-b",
+        bundle.path(),
+        "--console-socket",
+        socket.to_str().unwrap(),
+        &id,
+    ];
+    let error = world.runtime(words).fails(1);
+    assert!(error.contains("cannot use console socket"), "{error}");
     bundle.config["process"]["terminal"] = false.into();
     bundle.write();
     let words = [
