@@ -204,7 +204,8 @@ impl Place {
         files: &mut [Option<OwnedFd>],
     ) -> Result<(), LayerError> {
         sys::lock::lock_byte(self.lock.as_fd(), PLACE_BYTE, Kind::Exclusive)?;
-        let mounted = self.keep_private().and_then(|()| {
+        let ready = self.open_again().and_then(|()| self.keep_private());
+        let mounted = ready.and_then(|()| {
             for (number, image) in missing {
                 let diff_id = &layers[number];
                 files[number] = match self.mounted(diff_id)? {
@@ -240,6 +241,13 @@ impl Place {
         )
     }
 
+    /// Someone may have mounted or unmounted the directory itself since it was opened.
+    fn open_again(&mut self) -> Result<(), LayerError> {
+        self.directory = open_directory(&self.path)
+            .map_err(|errno| sys::Error::on("open", &self.path, errno))?;
+        Ok(())
+    }
+
     /// Makes sure that what is mounted here does not show up in other mount namespaces: where the directory is in a mount
     /// that shares with others, it gets one of its own that does not.
     fn keep_private(&mut self) -> Result<(), LayerError> {
@@ -261,9 +269,7 @@ impl Place {
             ..Default::default()
         };
         sys::mount::set_attributes(&clone, &attributes)?;
-        self.directory = open_directory(&self.path)
-            .map_err(|errno| sys::Error::on("open", &self.path, errno))?;
-        Ok(())
+        self.open_again()
     }
 
     /// Unmounts every layer that nobody uses, and at the end the directory's own mount.
