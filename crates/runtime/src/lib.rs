@@ -15,6 +15,7 @@
 mod attach;
 mod capabilities;
 pub mod cgroup;
+mod cgroup_mounts;
 mod channel;
 mod check;
 mod copy_up;

@@ -6,9 +6,9 @@ use std::path::Path;
 use ketch_spec::runtime::{Linux, NamespaceKind, Process, Spec};
 use ketch_sys::namespace::Namespaces;
 
-use crate::attach::CgroupView;
 use crate::capabilities::{self, CapabilityPlan};
 use crate::cgroup::{Cgroup, Entry};
+use crate::cgroup_mounts::CgroupView;
 use crate::devices::{self, Node};
 use crate::error::{Error, Result};
 use crate::hooks::HookPlan;

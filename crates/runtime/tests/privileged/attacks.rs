@@ -92,7 +92,8 @@ fn console_link() {
 fn exchanged_null() {
     let world = World::new();
     let dev = world.scratch().join("dev");
-    let fakes: [(&str, fn(&Path)); 4] = [
+    type Fake = (&'static str, fn(&Path));
+    let fakes: [Fake; 4] = [
         ("link", |path| {
             symlink("/proc/sys/kernel/core_pattern", path).unwrap()
         }),

@@ -213,7 +213,8 @@ fn what_cannot_be() {
         world.refusal(&spec).to_string()
     };
     let process = |spec: &mut Spec, change: &dyn Fn(&mut Process)| change(spec.process_mut());
-    let cases: [(&str, &dyn Fn(&mut Spec)); 16] = [
+    type Wrong<'a> = (&'static str, &'a dyn Fn(&mut Spec));
+    let cases: [Wrong<'_>; 16] = [
         ("invalid ociVersion", &|spec| {
             spec.oci_version = "1.0".into()
         }),
