@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -94,7 +95,7 @@ fn engine() -> Place {
         run_root: dir.path().join("run"),
         executable: PathBuf::from("/bin/false"),
         registry_config: None,
-            layer_forms: Default::default(),
+        layer_forms: Default::default(),
     })
     .unwrap();
     Place { engine, dir }

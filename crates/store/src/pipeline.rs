@@ -118,8 +118,11 @@ struct Running<'scope> {
     chunks: Option<SyncSender<Vec<u8>>>,
     decoder: ScopedJoinHandle<'scope, Result<()>>,
     hasher: ScopedJoinHandle<'scope, Hashed>,
-    maker: Option<ScopedJoinHandle<'scope, Result<(Totals, Option<Unsealed>)>>>,
+    maker: Option<ScopedJoinHandle<'scope, Result<Made>>>,
 }
+
+/// What the last thread made: of an archive, and its image if it is to have one.
+type Made = (Totals, Option<Unsealed>);
 
 /// What the hashing thread found: the archive's digest, if it was to be found out, and length.
 type Hashed = (Option<Digest>, u64);
@@ -325,7 +328,7 @@ fn hash_all(
 }
 
 /// Makes the layer, then reads on to the end: what comes behind the archive's end counts for the digest.
-fn make(making: Making, chunks: Chunks) -> Result<(Totals, Option<Unsealed>)> {
+fn make(making: Making, chunks: Chunks) -> Result<Made> {
     let mut reader = Reader::new(chunks);
     let made = making.run(&mut reader)?;
     let mut rest = reader.into_inner();

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
 use ketch_spec::Digest;
@@ -10,8 +10,8 @@ use ketch_spec::image::{Descriptor, media_type};
 use rustix::fs::{AtFlags, CWD};
 use sha2::{Digest as _, Sha256};
 
-use crate::pipeline::{self, Unpacked, Work};
-use crate::{Compression, Error, Ingest, LayerForm, LayerRecord, Result, Store, target};
+use crate::pipeline::{self, Feeder, Unpacked, Work};
+use crate::{Compression, Error, Ingest, LayerForm, LayerRecord, OpenLayer, Result, Store, target};
 
 /// Called with the number of bytes of the blob that are here so far, often, from the thread that reads.
 pub type Progress<'a> = &'a (dyn Fn(u64) + Sync);
@@ -73,22 +73,38 @@ impl Store {
 
     /// Unpacks a layer whose blob is here.
     fn unpack_present(&self, blob: &Digest, diff_id: &Digest) -> Result<LayerRecord> {
-        let mut file = self.open_blob(blob)?;
+        let file = self.open_blob(blob)?;
         let path = self.settled("blobs").join(blob.hex());
-        let copy = file.try_clone().map_err(Error::io("dup", &path))?;
-        let (_, unpacked) = pipeline::run(self, Some(self.new_form()?), &copy, |feeder| {
-            let mut buffer = vec![0u8; READ_BYTES];
-            loop {
-                match file.read(&mut buffer) {
-                    Ok(0) => return Ok(()),
-                    Ok(count) if !feeder.push(&buffer[..count])? => return Ok(()),
-                    Ok(_) => {}
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(Error::io("read", &path)(error)),
-                }
-            }
+        let (_, unpacked) = pipeline::run(self, Some(self.new_form()?), &file, |feeder| {
+            feed(&file, &path, feeder)
         })?;
-        self.place_layer(expect(unpacked?, blob, diff_id)?, diff_id, &copy)
+        self.place_layer(expect(unpacked?, blob, diff_id)?, diff_id, &file)
+    }
+
+    /// Turns a layer that is kept as an image into one that is kept as files, for a kernel that does not mount images.
+    /// Call it with the store lock held shared, and while nobody else does the same.
+    ///
+    /// # Errors
+    /// [`Error::MissingLayer`]; the disk failed, and the layer is as it was.
+    pub fn unpack_image(&self, diff_id: &Digest) -> Result<LayerRecord> {
+        let OpenLayer::Erofs { archive, .. } = self.open_layer(diff_id)? else {
+            return self.layer(diff_id);
+        };
+        let file = File::from(archive);
+        let path = self.layer_dir(diff_id)?.join(target::TAR);
+        let form = Some(LayerForm::Directory);
+        let (_, unpacked) = pipeline::run(self, form, &file, |feeder| feed(&file, &path, feeder))?;
+        let unpacked = unpacked?;
+        let Some(work) = unpacked.work else {
+            return Err(Error::Panicked);
+        };
+        let record = LayerRecord::new(diff_id.clone(), &unpacked.totals);
+        self.write_record(&work.0, &record)?;
+        // What it replaces has survived power cuts.
+        ketch_sys::fs::sync_file_system(ketch_sys::fs::open_directory(&work.0)?.as_fd())?;
+        // Commit point: from here on the layer has the other form. The old one goes with the work directory.
+        ketch_sys::fs::rename_exchange(&work.0, &self.layer_dir(diff_id)?)?;
+        Ok(record)
     }
 
     /// Takes in a layer blob of which nothing is known: hashes, stores and unpacks it in one pass. What it holds decides
@@ -179,6 +195,20 @@ impl Store {
         self.write_record(&work.0, &record)?;
         self.place("layers", diff_id, &work.0)?;
         Ok(record)
+    }
+}
+
+/// Hands on a whole file; `path` is for messages.
+fn feed(mut file: &File, path: &Path, feeder: &mut Feeder<'_, '_>) -> Result<()> {
+    let mut buffer = vec![0u8; READ_BYTES];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) if !feeder.push(&buffer[..count])? => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io("read", path)(error)),
+        }
     }
 }
 

@@ -133,7 +133,7 @@ pub(super) fn attach(
         used.held = None;
     }
     if let Some(held) = used.held.as_mut().filter(|_| !missing.is_empty()) {
-        held.place.mount_all(layers, missing, &mut files)?;
+        held.place.mount_all(engine, layers, missing, &mut files)?;
     }
     Ok((files.into_iter().flatten().collect(), used))
 }
@@ -199,6 +199,7 @@ impl Place {
     /// Mounts layers that were found not to be mounted, unless someone else just did.
     fn mount_all(
         &mut self,
+        engine: &Engine,
         layers: &[Digest],
         missing: Vec<(usize, OpenLayer)>,
         files: &mut [Option<OwnedFd>],
@@ -210,13 +211,30 @@ impl Place {
                 let diff_id = &layers[number];
                 files[number] = match self.mounted(diff_id)? {
                     Some(root) => Some(root),
-                    None => Some(self.mount(diff_id, image)?),
+                    None => Some(self.mount_or_unpack(engine, diff_id, image)?),
                 };
             }
             Ok(())
         });
         sys::lock::unlock_byte(self.lock.as_fd(), PLACE_BYTE)?;
         mounted
+    }
+
+    /// Mounts an image; or makes files of it, if it came here under a kernel that does and this one mounts none.
+    fn mount_or_unpack(
+        &self,
+        engine: &Engine,
+        diff_id: &Digest,
+        image: OpenLayer,
+    ) -> Result<OwnedFd, LayerError> {
+        let store = engine.store();
+        match self.mount(diff_id, image) {
+            Err(LayerError::Store(ketch_store::Error::Mount { .. })) if !store.mounts_images() => {
+                store.unpack_image(diff_id)?;
+                Ok(store.open_layer(diff_id)?.into_files(diff_id)?)
+            }
+            other => other,
+        }
     }
 
     fn mount(&self, diff_id: &Digest, image: OpenLayer) -> Result<OwnedFd, LayerError> {

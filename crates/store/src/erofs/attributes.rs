@@ -71,7 +71,7 @@ impl Taken {
         };
         if is_list(index) && value == ACL_VERSION {
             // An empty list is none.
-            return Ok(());
+            return self.attributes.set(index, rest, &[]);
         }
         match index {
             // Only files and directories have users' attributes, links no lists (xattr(7), acl(5)).
@@ -81,9 +81,8 @@ impl Taken {
             ACL_ACCESS => {
                 let (mode, minimal) = acl_mode(value, self.mode).ok_or_else(malformed)?;
                 self.mode = mode;
-                if !minimal {
-                    self.attributes.set(index, rest, value)?;
-                }
+                let kept = if minimal { &[][..] } else { value };
+                self.attributes.set(index, rest, kept)?;
             }
             ACL_DEFAULT => {
                 acl_mode(value, self.mode).ok_or_else(malformed)?;
@@ -124,6 +123,28 @@ impl Attributes {
         let _ = self.set(TRUSTED, b"overlay.opaque", b"y");
     }
 
+    /// What chmod(2) does to an access control list: the owner's, the mask's (or group's) and others' entries follow.
+    pub fn chmod(&mut self, mode: u32) {
+        let lists = self
+            .entries
+            .iter_mut()
+            .filter(|(index, ..)| *index == ACL_ACCESS);
+        for (_, _, list) in lists {
+            let entries = list.get_mut(ACL_VERSION.len()..).unwrap_or_default();
+            let has_mask = entries.chunks_exact(8).any(|entry| entry[0] == 0x10);
+            for entry in entries.chunks_exact_mut(8) {
+                let shift = match entry[0] {
+                    0x01 => 6,
+                    0x10 => 3,
+                    0x04 if !has_mask => 3,
+                    0x20 => 0,
+                    _ => continue,
+                };
+                entry[2] = (mode >> shift) as u8 & 7;
+            }
+        }
+    }
+
     /// Sets those of `newer` too.
     pub fn merge(&mut self, newer: Self) {
         for (index, name, value) in newer.entries {
@@ -137,11 +158,15 @@ impl Attributes {
     /// # Errors
     /// More than an inode can have.
     pub fn encode(&self) -> Result<Vec<u8>, Problem> {
-        if self.entries.is_empty() {
+        // A list without entries only takes an older one away.
+        let is_kept =
+            |(index, _, value): &&(u8, Vec<u8>, Vec<u8>)| !is_list(*index) || !value.is_empty();
+        let mut kept = self.entries.iter().filter(is_kept).peekable();
+        if kept.peek().is_none() {
             return Ok(Vec::new());
         }
         let mut bytes = vec![0u8; HEADER_BYTES];
-        for (index, name, value) in &self.entries {
+        for (index, name, value) in kept {
             // Names have at most 255 bytes with their prefix, values were checked.
             bytes.push(name.len() as u8);
             bytes.push(*index);

@@ -8,6 +8,7 @@ mod attributes;
 mod chunks;
 mod directories;
 mod format;
+mod make;
 mod mount;
 mod names;
 mod output;

@@ -695,3 +695,30 @@ fn privileged_a_plain_blob_and_its_archive_are_one_file() {
         assert!(freed.bytes >= plain.len() as u64);
     }
 }
+
+#[test]
+fn privileged_an_image_becomes_files_for_kernels_that_mount_none() {
+    let (directory, store) = store();
+    let plain = layer_archive("f", 1000);
+    let (blob, diff_id) = (
+        descriptor(media_type::LAYER_GZIP, &gzip(&plain)),
+        Digest::of(&plain),
+    );
+    fetch(&store, &blob, &diff_id, &gzip(&plain)).unwrap();
+    let record = store.unpack_image(&diff_id).unwrap();
+    assert_eq!(
+        (record.form, record.size_bytes, record.entries),
+        (LayerForm::Directory, 8000, 9)
+    );
+    assert_eq!(store.layer(&diff_id).unwrap(), record);
+    let layer = store.open_lower(&diff_id).unwrap();
+    let first = std::fs::metadata(inside(&layer, "etc/f0")).unwrap();
+    assert_eq!((first.len(), first.mtime()), (1000, 0));
+    let left = files(directory.path());
+    assert!(
+        !left
+            .iter()
+            .any(|file| file.contains("layer.tar") || file.contains("work/")),
+        "{left:?}"
+    );
+}

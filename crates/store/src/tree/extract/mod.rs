@@ -186,6 +186,7 @@ impl Maker for Extractor {
             name: OsStr::new("."),
             entry,
         })?;
+        self.group_inherited |= entry.mode & 0o2000 != 0;
         self.remember_times(entry, &Clean::root())
     }
 
