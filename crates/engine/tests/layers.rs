@@ -1,7 +1,7 @@
 //! Layers that are kept as images: mounted once for everyone, unmounted when nobody uses them. As root: they are mounted.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -72,7 +72,7 @@ fn privileged_a_layer_is_mounted_once_and_as_long_as_it_is_used() {
     let (one, two) = (layer_of(&engine, "one"), layer_of(&engine, "two"));
     let first = LayerView::open(&engine, &[one.clone(), two.clone()]).unwrap();
     assert_eq!(mounts_below(directory.path()).len(), 2);
-    let second = LayerView::open(&engine, &[one.clone()]).unwrap();
+    let second = LayerView::open(&engine, std::slice::from_ref(&one)).unwrap();
     let draft = LayerDraft::new(&engine, &[one, two]).unwrap();
     assert_eq!(mounts_below(directory.path()).len(), 2, "one mount a layer");
     drop(first);
@@ -143,7 +143,7 @@ fn privileged_child_that_uses_a_layer() {
     let (root, diff_id) = told.split_once('=').unwrap();
     let engine = open(Path::new(root));
     let _used = LayerUse::new(&engine, &[diff_id.parse().unwrap()]).unwrap();
-    println!("used");
+    std::io::stdout().write_all(b"used\n").unwrap();
     std::io::stdin().lock().lines().for_each(drop);
 }
 
