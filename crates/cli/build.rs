@@ -24,5 +24,6 @@ fn directory_of(library: &str) -> Option<PathBuf> {
         .ok()?;
     let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
     // A compiler that has none says the name back.
-    path.is_absolute().then(|| path.parent().map(PathBuf::from))?
+    path.is_absolute()
+        .then(|| path.parent().map(PathBuf::from))?
 }

@@ -133,7 +133,11 @@ pub fn top() -> String {
     for (group, about) in commands::GROUPS {
         row(&mut text, group, about);
     }
-    row(&mut text, "runtime", "Make containers from OCI bundles, as runc does");
+    row(
+        &mut text,
+        "runtime",
+        "Make containers from OCI bundles, as runc does",
+    );
     text.push_str("\nCommands:\n");
     let mut rest: Vec<(&str, &str)> = commands::all()
         .flat_map(|command| command.names.iter().map(move |name| (*name, command.about)))

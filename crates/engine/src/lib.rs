@@ -10,8 +10,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use ketch_store::{Forms, LayerForm};
 use ketch_store::Store;
+pub use ketch_store::{Forms, LayerForm};
 
 pub mod container;
 pub mod error;
@@ -114,7 +114,11 @@ impl Engine {
     /// `Unsupported` if they are to be kept as images, and this kernel does not mount them.
     pub fn layer_form(&self) -> Result<LayerForm> {
         self.store.new_form().map_err(|error| {
-            Error::caused(ErrorKind::Unsupported, "cannot keep layers as images", &error)
+            Error::caused(
+                ErrorKind::Unsupported,
+                "cannot keep layers as images",
+                &error,
+            )
         })
     }
 

@@ -26,7 +26,7 @@ fn engine() -> (TempDir, Engine) {
         run_root: directory.path().join("run"),
         executable: PathBuf::from("/bin/true"),
         registry_config: None,
-            layer_forms: Default::default(),
+        layer_forms: Default::default(),
     })
     .unwrap();
     (directory, engine)

@@ -158,6 +158,11 @@ impl<'a> HookPlan<'a> {
         !self.hooks.prestart.is_empty() || !self.hooks.create_runtime.is_empty()
     }
 
+    /// Whether there are hooks to be run in the container itself, which may still change it.
+    pub fn of_container(&self) -> bool {
+        !self.hooks.start_container.is_empty()
+    }
+
     /// In the child, before it enters its root.
     pub fn create_container(&self) -> Result<()> {
         let state = self.state(Status::Creating);

@@ -10,6 +10,7 @@ use rustix::process::{DumpableBehavior, Signal};
 
 use crate::channel::{Channel, Message};
 use crate::error::{Called, During, Error, Result};
+use crate::hooks::HookPlan;
 use crate::plan::{ContainerPlan, Lifetime, ProcessPlan};
 use crate::{attach, devices, finish, kernel_files, masked, namespaces, rootfs, stdio};
 
@@ -305,7 +306,9 @@ fn run_start_hooks(init: &mut Init<'_>) -> Result<()> {
 fn report_prepared(init: &mut Init<'_>) -> Result<()> {
     if init.process.lifetime == Lifetime::Own {
         live_on()?;
-        if init.container.hooks.is_none() {
+        // engines expect this of the creation; a hook at the start may still bring the program
+        let hooks = init.container.hooks.as_ref();
+        if !hooks.is_some_and(HookPlan::of_container) {
             init.process.program.look()?;
         }
     }

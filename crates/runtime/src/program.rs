@@ -60,20 +60,27 @@ pub(crate) fn plan(process: &Process) -> Result<ProgramPlan> {
 }
 
 impl ProgramPlan {
-    /// In the child, in the root, but not yet the final user: whether the program is there at all. What else is wrong
-    /// with it is told when it is executed.
+    /// In the child, in the root, but not yet the final user: whether there is a program at all that somebody may
+    /// execute. What else is wrong with it is told when it is executed.
     pub fn look(&self) -> Result<()> {
-        match self.find() {
-            Err(error @ Error::ProgramNotFound { .. }) => Err(error),
-            _ => Ok(()),
-        }
+        self.find_by(|path| match stat(path) {
+            // what is closed to this user may be open to the final one
+            Err(Errno::ACCESS) => Ok(()),
+            Err(errno) => Err(errno),
+            Ok(stat) => program_mode(stat.st_mode),
+        })
+        .map(drop)
     }
 
     /// In the child, as the final user and in the root: finds the program.
     pub fn find(&self) -> Result<CString> {
+        self.find_by(executable)
+    }
+
+    fn find_by(&self, check: impl Fn(&Path) -> Result<(), Errno>) -> Result<CString> {
         if self.name.contains('/') {
             let path = self.directory.join(&self.name);
-            return match executable(&path) {
+            return match check(&path) {
                 Ok(()) => Ok(to_c(&path)),
                 Err(errno) => Err(self.refusal(errno)),
             };
@@ -85,7 +92,7 @@ impl ProgramPlan {
             .filter(|directory| !directory.is_empty())
         {
             let path = self.directory.join(directory).join(&self.name);
-            match executable(&path) {
+            match check(&path) {
                 Ok(()) => return Ok(to_c(&path)),
                 Err(errno @ Errno::ACCESS) => denied = denied.or(Some(errno)),
                 Err(_) => {}
@@ -160,15 +167,20 @@ impl ProgramPlan {
     }
 }
 
-/// Whether the calling user may execute the file.
-fn executable(path: &Path) -> Result<(), Errno> {
-    let stat = stat(path)?;
-    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+/// Whether a file of this mode is one that somebody may execute.
+fn program_mode(mode: u32) -> Result<(), Errno> {
+    if FileType::from_raw_mode(mode) == FileType::Directory {
         return Err(Errno::ISDIR);
     }
-    if stat.st_mode & 0o111 == 0 {
+    if mode & 0o111 == 0 {
         return Err(Errno::ACCESS);
     }
+    Ok(())
+}
+
+/// Whether the calling user may execute the file.
+fn executable(path: &Path) -> Result<(), Errno> {
+    program_mode(stat(path)?.st_mode)?;
     match accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) {
         // faccessat2 is unknown to a kernel or refused by a filter: execve will tell.
         Err(Errno::NOSYS | Errno::PERM) => Ok(()),
@@ -251,6 +263,19 @@ mod tests {
             error(&["passwd"], &["PATH=/etc"]),
             r#"exec: "passwd": permission denied"#
         );
+    }
+
+    #[test]
+    fn a_first_look_finds_what_nobody_could_execute() {
+        let look = |name: &str| plan(&process(&[name], &[], "/")).unwrap().look();
+        look("sh").unwrap();
+        for name in ["/nope", "nope", "/etc/passwd", "/etc"] {
+            assert_eq!(
+                look(name).unwrap_err().to_string(),
+                error(&[name], &[]),
+                "{name}"
+            );
+        }
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Checks written as lines of shell, run once with each runtime.
 
+use std::fs::{self, File};
 use std::path::Path;
+use std::time::Instant;
 
+use super::leaks::Snapshot;
 use super::{PLACE, Row, Runtime, Verdict, bounded};
 
 /// How long one check may take.
@@ -47,8 +50,12 @@ pub fn run(suite: &Suite, cases: &[Case], runtimes: &[Runtime], wanted: &[&str])
         let verdicts = runtimes
             .iter()
             .map(|runtime| {
-                let verdict = run_one(suite, case.lines, runtime);
+                let begin = Instant::now();
+                let before = Snapshot::take();
+                let mut verdict = run_one(suite, case.lines, runtime);
                 let _ = shell(suite, suite.after, runtime);
+                before.compare(&mut verdict);
+                super::tell(suite.name, case.name, runtime, &verdict, begin);
                 verdict
             })
             .collect();
@@ -74,19 +81,24 @@ fn run_one(suite: &Suite, lines: &str, runtime: &Runtime) -> Verdict {
 /// Runs lines of the suite; the error is the end of what they printed.
 pub fn shell(suite: &Suite, lines: &str, runtime: &Runtime) -> Result<(), String> {
     let script = format!("{LIMIT}\n{}\n{lines}\n", suite.before);
-    let output = bounded(SECONDS, "sh")
+    // a file and not a pipe: what a check leaves running may hold the writing end
+    let path = Path::new(PLACE).join("output");
+    let output = File::create(&path).and_then(|file| Ok((file.try_clone()?, file)));
+    let (output, errors) = output.map_err(|error| format!("{}: {error}", path.display()))?;
+    let status = bounded(SECONDS, "sh")
         .args(["-e", "-c", &script])
         .env("RUNTIME", &runtime.program)
         .env("PLACE", PLACE)
-        .current_dir(Path::new(PLACE))
-        .output()
+        .current_dir(PLACE)
+        .stdout(output)
+        .stderr(errors)
+        .status()
         .map_err(|error| format!("sh: {error}"))?;
-    if output.status.success() {
+    if status.success() {
         return Ok(());
     }
-    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    let text = fs::read_to_string(&path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let end = lines[lines.len().saturating_sub(10)..].join("\n");
-    Err(format!("{}\n{end}", output.status))
+    Err(format!("{status}\n{end}"))
 }

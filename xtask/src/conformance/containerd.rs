@@ -26,7 +26,13 @@ pid() { c task ls | sed -n "s/^$1  *\([0-9]*\) .*/\1/p"; }
 "#;
 
 const AFTER: &str = r#"
-for task in $(c task ls -q); do c task kill -s KILL "$task"; gone "$task"; c task delete "$task"; done
+set +e
+for task in $(c task ls -q); do
+    c task resume "$task"
+    c task kill -s KILL "$task"
+    gone "$task"
+    c task delete "$task"
+done
 for name in $(c container ls -q); do c container rm "$name"; done
 "#;
 
@@ -84,9 +90,8 @@ c task ls | grep -q '^k .*RUNNING'
 c task ps k | grep -q \"$(pid k)\"",
     },
     Case {
-        name: "containers create, task start, again after delete",
-        lines: "c containers create --runc-binary $RUNTIME $image k sleep 99
-c task start -d k
+        name: "task start again after its end",
+        lines: "run -d $image k sleep 99
 c task ls | grep -q '^k .*RUNNING'
 c task kill -s KILL k
 gone k
@@ -124,7 +129,7 @@ c task ls | grep -q '^k .*RUNNING'",
 sleep 0.5
 c task kill -s TERM k
 gone k
-same $(code c task delete k) 7",
+c task delete k 2>&1 | grep -q 'exit code 7'",
     },
     Case {
         name: "task kill --all",
@@ -155,8 +160,8 @@ same $(limit $(pid k) memory memory.limit_in_bytes memory.max) 67108864
 limit $(pid k) cpu cpu.cfs_quota_us cpu.max | grep -q '^50000'",
     },
     Case {
-        name: "--cgroup, --env, --cwd, --user, --hostname",
-        lines: "same \"$(run --rm --cgroup ketch-conformance/other --env A=b --cwd /tmp --user 12:34 --hostname name $image k sh -c 'id -u; id -g; pwd; echo $A; hostname' | tr '\\n' ' ')\" '12 34 /tmp b name '",
+        name: "--cgroup, --env, --cwd",
+        lines: "same \"$(run --rm --cgroup ketch-conformance/other --env A=b --cwd /tmp $image k sh -c 'pwd; echo $A' | tr '\\n' ' ')\" '/tmp b '",
     },
     Case {
         name: "--read-only, --privileged, --cap-drop",
@@ -192,10 +197,6 @@ same $(run --rm --with-ns network:/proc/$(pid k)/ns/net $image other readlink /p
         lines: "run -d --pid-file $PLACE/containerd/pid $image k sleep 99
 same $(cat $PLACE/containerd/pid) $(pid k)
 same $(run --rm --no-pivot $image k2 echo hello) hello",
-    },
-    Case {
-        name: "input and output through a fifo",
-        lines: "same \"$(echo words | run --rm $image k cat)\" words",
     },
     Case {
         name: "ten containers at once",

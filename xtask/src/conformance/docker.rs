@@ -17,7 +17,7 @@ run() { $docker run --runtime $name "$@"; }
 pid() { d inspect -f '{{.State.Pid}}' "$1"; }
 "#;
 
-const AFTER: &str = "for id in $(d ps -aq); do d rm -f -v $id; done";
+const AFTER: &str = "set +e; for id in $(d ps -aq); do d rm -f -v $id; done";
 
 /// Runs the checks.
 pub fn run(archive: &Path, runtimes: &[Runtime], wanted: &[&str]) -> Result<Vec<Row>, String> {
@@ -74,58 +74,58 @@ run -t --rm --network none busybox tty | grep -q /dev/pts/0",
     },
     Case {
         name: "run -d, logs, wait",
-        lines: "run -d --name k --network none busybox sh -c 'echo one; echo two >&2; exit 3'
-same $(d wait k) 3
-same \"$(d logs k 2>&1 | sort | tr '\\n' ' ')\" 'one two '",
+        lines: "run -d --name one --network none busybox sh -c 'echo one; echo two >&2; exit 3'
+same $(d wait one) 3
+same \"$(d logs one 2>&1 | sort | tr '\\n' ' ')\" 'one two '",
     },
     Case {
         name: "exec",
-        lines: "run -d --name k --network none busybox sleep 99
-same $(d exec k echo inside) inside
-same $(code d exec k sh -c 'exit 9') 9
-same $(code d exec k /nowhere) 126 || same $(code d exec k /nowhere) 127
-same \"$(d exec -u 12 -w /tmp -e A=b k sh -c 'id -u; pwd; echo $A' | tr '\\n' ' ')\" '12 /tmp b '
-d exec -t k tty | grep -q /dev/pts/",
+        lines: "run -d --name one --network none busybox sleep 99
+same $(d exec one echo inside) inside
+same $(code d exec one sh -c 'exit 9') 9
+same $(code d exec one /nowhere) 126 || same $(code d exec one /nowhere) 127
+same \"$(d exec -u 12 -w /tmp -e A=b one sh -c 'id -u; pwd; echo $A' | tr '\\n' ' ')\" '12 /tmp b '
+d exec -t one tty | grep -q /dev/pts/",
     },
     Case {
         name: "stop, kill, restart, start",
-        lines: "run -d --name k --network none busybox sh -c 'trap \"exit 7\" TERM; while :; do sleep 0.1; done'
+        lines: "run -d --name one --network none busybox sh -c 'trap \"exit 7\" TERM; while :; do sleep 0.1; done'
 sleep 0.5
-d stop -t 20 k
-same $(d inspect -f '{{.State.ExitCode}}' k) 7
-d start k
-d restart -t 5 k
-d kill -s KILL k
-same $(d wait k) 137",
+d stop -t 20 one
+same $(d inspect -f '{{.State.ExitCode}}' one) 7
+d start one
+d restart -t 5 one
+d kill -s KILL one
+same $(d wait one) 137",
     },
     Case {
         name: "limits",
-        lines: "run -d --name k --network none -m 64m --memory-swap 128m --pids-limit 50 --cpus 0.5 --cpu-shares 512 --cpuset-cpus 0 busybox sleep 99
-same $(limit $(pid k) memory memory.limit_in_bytes memory.max) 67108864
-same $(limit $(pid k) pids pids.max pids.max) 50
-limit $(pid k) cpu cpu.cfs_quota_us cpu.max | grep -q '^50000'
-same $(limit $(pid k) cpuset cpuset.cpus cpuset.cpus) 0",
+        lines: "run -d --name one --network none -m 64m --memory-swap 128m --pids-limit 50 --cpus 0.5 --cpu-shares 512 --cpuset-cpus 0 busybox sleep 99
+same $(limit $(pid one) memory memory.limit_in_bytes memory.max) 67108864
+same $(limit $(pid one) pids pids.max pids.max) 50
+limit $(pid one) cpu cpu.cfs_quota_us cpu.max | grep -q '^50000'
+same $(limit $(pid one) cpuset cpuset.cpus cpuset.cpus) 0",
     },
     Case {
         name: "limits: killed beyond memory",
-        lines: "same $(code run --name k --network none -m 24m --memory-swap 24m busybox tail /dev/zero) 137
-same $(d inspect -f '{{.State.OOMKilled}}' k) true",
+        lines: "same $(code run --name one --network none -m 24m --memory-swap 24m busybox tail /dev/zero) 137
+same $(d inspect -f '{{.State.OOMKilled}}' one) true",
     },
     Case {
         name: "update, pause, unpause",
-        lines: "run -d --name k --network none -m 64m --memory-swap 128m busybox sleep 99
-d update -m 96m k
-same $(limit $(pid k) memory memory.limit_in_bytes memory.max) 100663296
-d pause k
-same $(d inspect -f '{{.State.Status}}' k) paused
-d unpause k
-same $(d inspect -f '{{.State.Status}}' k) running",
+        lines: "run -d --name one --network none -m 64m --memory-swap 128m busybox sleep 99
+d update -m 96m one
+same $(limit $(pid one) memory memory.limit_in_bytes memory.max) 100663296
+d pause one
+same $(d inspect -f '{{.State.Status}}' one) paused
+d unpause one
+same $(d inspect -f '{{.State.Status}}' one) running",
     },
     Case {
         name: "top, stats",
-        lines: "run -d --name k --network none busybox sleep 99
-d top k | grep -q 'sleep 99'
-d stats --no-stream --format '{{.PIDs}}' k | grep -qx 1",
+        lines: "run -d --name one --network none busybox sleep 99
+d top one | grep -q 'sleep 99'
+d stats --no-stream --format '{{.PIDs}}' one | grep -qx 1",
     },
     Case {
         name: "network: bridge with names and a port",
@@ -140,8 +140,8 @@ d network rm ketch-conformance",
         name: "network: host, none, another container's",
         lines: "same $(run --rm --network host busybox readlink /proc/self/ns/net) $(readlink /proc/self/ns/net)
 same \"$(run --rm --network none busybox ls /sys/class/net)\" lo
-run -d --name k busybox sleep 99
-same $(run --rm --network container:k busybox readlink /proc/self/ns/net) $(d exec k readlink /proc/self/ns/net)",
+run -d --name one busybox sleep 99
+same $(run --rm --network container:one busybox readlink /proc/self/ns/net) $(d exec one readlink /proc/self/ns/net)",
     },
     Case {
         name: "security: capabilities, seccomp, read-only",
@@ -161,9 +161,9 @@ run --rm --network none --device /dev/null:/dev/other busybox test -c /dev/other
     },
     Case {
         name: "health check, --init, --restart",
-        lines: "run -d --name k --network none --health-cmd true --health-interval 1s busybox sleep 99
-for try in 1 2 3 4 5 6 7 8 9 10; do test \"$(d inspect -f '{{.State.Health.Status}}' k)\" = healthy && break; sleep 0.5; done
-same $(d inspect -f '{{.State.Health.Status}}' k) healthy
+        lines: "run -d --name one --network none --health-cmd true --health-interval 1s busybox sleep 99
+for try in 1 2 3 4 5 6 7 8 9 10; do test \"$(d inspect -f '{{.State.Health.Status}}' one)\" = healthy && break; sleep 0.5; done
+same $(d inspect -f '{{.State.Health.Status}}' one) healthy
 run -d --name again --network none --restart on-failure:2 busybox false
 for try in 1 2 3 4 5 6 7 8 9 10; do test \"$(d inspect -f '{{.RestartCount}}' again)\" = 2 && break; sleep 0.5; done
 same $(d inspect -f '{{.RestartCount}}' again) 2",

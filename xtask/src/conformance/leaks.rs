@@ -3,11 +3,20 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::Verdict;
 
 /// Parts of the names of control groups that this run makes; other groups belong to others.
 const CGROUPS: [&str; 4] = ["libpod", "cgrouptest", "ketch-conformance", "docker"];
 /// How deep below a hierarchy's root groups are looked for.
 const DEPTH: usize = 4;
+
+/// The kinds of things that are looked for.
+const KINDS: [&str; 4] = ["process", "mount", "control group", "network namespace"];
+/// How long ends that are under way may take.
+const PATIENCE: Duration = Duration::from_secs(4);
+const STEP: Duration = Duration::from_millis(100);
 
 /// The things there are at one moment.
 pub struct Snapshot {
@@ -27,9 +36,24 @@ impl Snapshot {
         Self { things }
     }
 
-    /// The things that were not there at `earlier`.
-    pub fn beyond(self, earlier: &Self) -> Vec<String> {
-        self.things.difference(&earlier.things).cloned().collect()
+    /// Adds to `verdict` what is there beyond this snapshot once ends under way have had time to happen.
+    pub fn compare(&self, verdict: &mut Verdict) {
+        let begin = Instant::now();
+        let left = loop {
+            let now = Self::take();
+            let left: Vec<String> = now.things.difference(&self.things).cloned().collect();
+            if left.is_empty() || begin.elapsed() > PATIENCE {
+                break left;
+            }
+            std::thread::sleep(STEP);
+        };
+        for thing in left {
+            let kind = KINDS.into_iter().find(|kind| thing.starts_with(kind));
+            verdict
+                .failures
+                .insert(format!("it leaves a {} behind", kind.unwrap_or("thing")));
+            verdict.detail.push_str(&format!("\nleft behind: {thing}"));
+        }
     }
 }
 

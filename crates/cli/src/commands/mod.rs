@@ -8,44 +8,39 @@ pub mod compose;
 pub mod container;
 pub mod image;
 pub mod network;
+pub mod registry;
 pub mod system;
 pub mod volume;
 
 /// Groups of commands, with what each is for.
-pub const GROUPS: [(&str, &str); 7] = [
+pub const GROUPS: [(&str, &str); 8] = [
     ("api", "Serve the Engine API"),
     ("builder", "Manage builds"),
     ("container", "Manage containers"),
     ("image", "Manage images"),
+    (
+        "manifest",
+        "Manage Docker image manifests and manifest lists",
+    ),
     ("network", "Manage networks"),
     ("system", "Manage the engine"),
     ("volume", "Manage volumes"),
 ];
 
 /// Docker's commands that this version does not have: refused by name.
-pub const REFUSED: [&str; 32] = [
+pub const REFUSED: [&str; 22] = [
     "bake",
     "builder prune",
     "buildx",
     "checkpoint",
-    "commit",
     "config",
-    "container commit",
-    "container diff",
-    "container export",
     "container stats",
     "container update",
     "context",
-    "diff",
     "events",
-    "export",
-    "login",
-    "logout",
-    "manifest",
     "node",
     "plugin",
     "scout",
-    "search",
     "secret",
     "service",
     "stack",
@@ -67,6 +62,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         image::COMMANDS,
         volume::COMMANDS,
         network::COMMANDS,
+        registry::COMMANDS,
         system::COMMANDS,
     ]
     .into_iter()

@@ -101,12 +101,8 @@ pub(super) fn push_with(
             .set_tag(&push.reference, top, true)
             .map_err(ImageError::from)?;
     }
-    let familiar = push.reference.familiar();
-    let pushed =
-        event::Event::now("image", "push", familiar).with("name", push.reference.familiar_name());
-    // The image is there, whatever becomes of the event log.
-    let _ = event::publish(engine, &pushed);
     let Push { reference, .. } = push;
+    announce(engine, &reference);
     observer.event(PullEvent::Finished {
         reference: reference.clone(),
         digest: top.digest.clone(),
@@ -117,6 +113,13 @@ pub(super) fn push_with(
         digest: top.digest.clone(),
         size_bytes: top.size,
     })
+}
+
+/// The image is there, whatever becomes of the event log.
+fn announce(engine: &Engine, reference: &Reference) {
+    let pushed = event::Event::now("image", "push", reference.familiar())
+        .with("name", reference.familiar_name());
+    let _ = event::publish(engine, &pushed);
 }
 
 struct Push<'a> {

@@ -6,6 +6,7 @@
 mod certificates;
 mod file;
 mod login;
+pub mod manifest;
 mod search;
 
 use std::path::PathBuf;

@@ -91,7 +91,8 @@ impl World {
             reference,
             ..ImportOptions::default()
         };
-        import(&self.engine, tar.stdout.take().expect("stdout"), &options).expect("import");
+        let archive = tar.stdout.take().expect("stdout");
+        import(&self.engine, archive, &options, &Silent).expect("import");
         assert!(tar.wait().expect("tar").success());
     }
 

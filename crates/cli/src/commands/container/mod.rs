@@ -11,9 +11,12 @@ use crate::failure::{Exit, Failure};
 use crate::{output, report};
 
 mod attach;
+mod commit;
 mod cp;
 mod create;
+mod diff;
 mod exec;
+mod export;
 mod inspect;
 mod kill;
 mod list;
@@ -39,9 +42,12 @@ pub use prune::prune;
 /// All of them.
 pub const COMMANDS: &[&Command] = &[
     &attach::COMMAND,
+    &commit::COMMAND,
     &cp::COMMAND,
     &create::COMMAND,
+    &diff::COMMAND,
     &exec::COMMAND,
+    &export::COMMAND,
     &inspect::COMMAND,
     &kill::COMMAND,
     &list::COMMAND,

@@ -1,9 +1,9 @@
 //! `ketch pull`.
 
-use ketch_engine::image::{self, Silent};
+use ketch_engine::image::{Repository, Silent};
 use ketch_spec::{Platform, Reference};
 
-use crate::command::{Arity, Command, Outcome, Refused, Verb};
+use crate::command::{Arity, Command, Outcome, Verb};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output;
@@ -15,12 +15,14 @@ pub const COMMAND: Command = Command {
     usage: "[OPTIONS] NAME[:TAG|@DIGEST]",
     about: "Download an image from a registry",
     arity: Arity::Exactly(1),
-    refused: &[Refused::boolean("all-tags").short('a')],
     ..Command::of::<Args>()
 };
 
 #[derive(clap::Args)]
 struct Args {
+    /// Download all tagged images in the repository
+    #[arg(short, long)]
+    all_tags: bool,
     /// Skip image verification
     #[arg(long, default_value = "true", action = clap::ArgAction::Set)]
     disable_content_trust: bool,
@@ -38,37 +40,77 @@ impl Verb for Args {
         let wrong = |error: &dyn std::fmt::Display| Failure::usage(error.to_string());
         let named = Reference::parse_name(&operands[0]).map_err(|error| wrong(&error))?;
         let is_bare = named.tag.is_none() && named.digest.is_none();
-        let reference = named.with_default_tag();
+        if self.all_tags && !is_bare {
+            return Err(Failure::usage("tag can't be used with --all-tags/-a"));
+        }
         let platform = self
             .platform
+            .clone()
             .or_else(|| std::env::var("DOCKER_DEFAULT_PLATFORM").ok())
             .filter(|text| !text.is_empty())
             .map(|text| text.parse::<Platform>())
             .transpose()
             .map_err(|error| wrong(&error))?;
-        let engine = context.engine()?;
-        if self.quiet {
-            image::pull(engine, &reference, platform.as_ref(), &Silent)?;
-        } else {
-            if is_bare {
-                output::print_line("Using default tag: latest")?;
+        let repository = Repository::open(context.engine()?, &named)?;
+        if self.all_tags {
+            let newer = self.pull_all(&repository, platform.as_ref())?;
+            if !self.quiet {
+                status(newer, &named.familiar_name())?;
             }
-            let progress = Progress::new(Sink::Stdout);
-            let pulled = image::pull(engine, &reference, platform.as_ref(), &progress)?;
-            let status = if pulled.newer {
-                "Downloaded newer image"
-            } else {
-                "Image is up to date"
-            };
-            output::print(&format!(
-                "Digest: {}\nStatus: {status} for {}\n",
-                pulled.digest,
-                reference.familiar()
-            ))?;
+            output::print_line(&named.name())?;
+            return Ok(Exit::SUCCESS);
+        }
+        let reference = named.with_default_tag();
+        if is_bare && !self.quiet {
+            output::print_line("Using default tag: latest")?;
+        }
+        let newer = self.pull_one(&repository, &reference, platform.as_ref())?;
+        if !self.quiet {
+            status(newer, &reference.familiar())?;
         }
         output::print_line(&reference.to_string())?;
         Ok(Exit::SUCCESS)
     }
+}
+
+impl Args {
+    /// One tag after the other; whether any is new.
+    fn pull_all(
+        &self,
+        repository: &Repository<'_>,
+        platform: Option<&Platform>,
+    ) -> Result<bool, Failure> {
+        let mut newer = false;
+        for reference in repository.tags()? {
+            newer |= self.pull_one(repository, &reference, platform)?;
+        }
+        Ok(newer)
+    }
+
+    /// Shows progress and the digest; whether the image is new.
+    fn pull_one(
+        &self,
+        repository: &Repository<'_>,
+        reference: &Reference,
+        platform: Option<&Platform>,
+    ) -> Result<bool, Failure> {
+        if self.quiet {
+            return Ok(repository.pull(reference, platform, &Silent)?.newer);
+        }
+        let progress = Progress::new(Sink::Stdout);
+        let pulled = repository.pull(reference, platform, &progress)?;
+        output::print_line(&format!("Digest: {}", pulled.digest))?;
+        Ok(pulled.newer)
+    }
+}
+
+fn status(newer: bool, name: &str) -> Result<(), Failure> {
+    let status = if newer {
+        "Downloaded newer image"
+    } else {
+        "Image is up to date"
+    };
+    output::print_line(&format!("Status: {status} for {name}"))
 }
 
 /// There is no Notary: skipping its verification is all that can be done.

@@ -110,7 +110,11 @@ fn text(value: &Value) -> String {
     line(1, "Server Version", field("ServerVersion"));
     line(1, "Storage Driver", field("Driver"));
     for pair in value["DriverStatus"].as_array().into_iter().flatten() {
-        line(2, pair[0].as_str().unwrap_or_default(), pair[1].as_str().unwrap_or_default().to_owned());
+        line(
+            2,
+            pair[0].as_str().unwrap_or_default(),
+            pair[1].as_str().unwrap_or_default().to_owned(),
+        );
     }
     line(1, "Logging Driver", field("LoggingDriver"));
     line(1, "Cgroup Driver", field("CgroupDriver"));

@@ -17,6 +17,8 @@ const BUS: (&str, &str, &str) = (
 );
 /// Signals that are kept while an answer is waited for; older ones are forgotten.
 const SIGNALS_KEPT: usize = 256;
+/// Bytes that systemd's first read does not take at once.
+const LONG: usize = 4096;
 /// Most bytes of a line while authenticating.
 const LINE_MOST: usize = 512;
 
@@ -48,6 +50,11 @@ impl Connection {
         connection.authenticate()?;
         if is_bus {
             connection.call(BUS, "Hello", Vec::new())?;
+        } else {
+            // systemd reads at most 256 bytes with the end of the authentication, and waits for more when what follows
+            // has come with them and is whole. So the first message is longer.
+            let path = format!("/{}", "long".repeat(LONG / 4));
+            connection.call(("", &path, "org.freedesktop.DBus.Peer"), "Ping", Vec::new())?;
         }
         Ok(connection)
     }
@@ -93,7 +100,7 @@ impl Connection {
             path: Some(path.to_owned()),
             interface: Some(interface.to_owned()),
             member: Some(member.to_owned()),
-            destination: Some(destination.to_owned()),
+            destination: Some(destination.to_owned()).filter(|name| !name.is_empty()),
             body,
             ..Message::new(Kind::Call)
         };
