@@ -265,9 +265,14 @@ fn privileged_start_tells_why_the_program_cannot_be_executed() {
     bundle.config["process"]["args"] = serde_json::json!(["/text"]);
     bundle.write();
     let id = world.id("a");
+    // engines expect this one of the creation
+    let error = world.runtime(["create", "-b", bundle.path(), &id]).fails(1);
+    assert!(error.contains("permission denied"), "{error}");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(bundle.root().join("text"), mode).unwrap();
     world.runtime(["create", "-b", bundle.path(), &id]).ok();
     let error = world.runtime(["start", &id]).fails(1);
-    assert!(error.contains("permission denied"), "{error}");
+    assert!(error.contains("exec format error"), "{error}");
     world.wait_status(&id, "stopped");
     world.runtime(["delete", &id]).ok();
     world.end();
