@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ketch_registry::{Client, ClientOptions, Error, RetryPolicy};
+use ketch_registry::{Client, ClientOptions, CredentialFile, Error, Kept, Login, RetryPolicy};
 use ketch_spec::image::{Descriptor, media_type};
 use ketch_spec::{Digest, Reference};
 use server::{Reply, Request, Server};
@@ -30,6 +30,17 @@ fn client(credentials: Option<&Path>) -> Client {
         ..ClientOptions::default()
     })
     .unwrap()
+}
+
+fn descriptor(content: &[u8]) -> Descriptor {
+    Descriptor {
+        media_type: media_type::LAYER.into(),
+        digest: Digest::of(content),
+        size: content.len() as u64,
+        platform: None,
+        annotations: Default::default(),
+        other: Default::default(),
+    }
 }
 
 fn reference(server: &Server) -> Reference {
@@ -241,14 +252,7 @@ fn redirects_drop_credentials_and_end() {
     );
     let file = config(text);
     let client = client(Some(file.path()));
-    let blob = Descriptor {
-        media_type: media_type::LAYER.into(),
-        digest: Digest::of(&content),
-        size: content.len() as u64,
-        platform: None,
-        annotations: Default::default(),
-        other: Default::default(),
-    };
+    let blob = descriptor(&content);
     let mut bytes = Vec::new();
     client
         .blob(&reference(&registry), &blob, 0)
@@ -264,12 +268,83 @@ fn redirects_drop_credentials_and_end() {
     assert!(!error.contains("secret"));
 }
 
+#[test]
+fn a_token_that_runs_out_in_the_middle_is_renewed() {
+    let content: Vec<u8> = (0..=255).cycle().take(10_000).collect();
+    let address = Arc::new(Mutex::new(String::new()));
+    let (own, served) = (address.clone(), content.clone());
+    let server = Server::start(move |request| {
+        if request.target.starts_with("/token") {
+            let text = format!(r#"{{"token":"t{}","expires_in":300}}"#, request.nth);
+            return Reply::new(200, text);
+        }
+        // The first token is good until the first break, the second from then on.
+        let good = if request.header("range").is_empty() {
+            "Bearer t0"
+        } else {
+            "Bearer t1"
+        };
+        if request.header("authorization") != good {
+            let realm = format!("http://{}/token", own.lock().unwrap());
+            return Reply::new(401, "")
+                .header("WWW-Authenticate", format!("Bearer realm=\"{realm}\""));
+        }
+        if request.header("range").is_empty() {
+            return Reply::new(200, served.clone()).cut(4000);
+        }
+        Reply::new(206, &served[4000..]).header("Content-Range", "bytes 4000-9999/10000")
+    });
+    *address.lock().unwrap() = server.address.to_string();
+    let mut bytes = Vec::new();
+    client(None)
+        .blob(&reference(&server), &descriptor(&content), 0)
+        .unwrap()
+        .read_to_end(&mut bytes)
+        .unwrap();
+    assert_eq!(bytes, content);
+    assert_eq!(server.count("GET", "/token"), 2);
+}
+
+#[test]
+fn a_login_asks_for_a_token_to_keep() {
+    let server = token_registry(&["good"], |request| {
+        if request.header("authorization") == "Basic bWU6cGFzcw==" {
+            Reply::new(200, r#"{"token":"good","refresh_token":"keep"}"#)
+        } else {
+            Reply::new(401, r#"{"details":"incorrect username or password"}"#)
+        }
+    });
+    let host = server.address.to_string();
+    let answer = client(None).login(&host, "me", "pass").unwrap();
+    assert_eq!(answer.identity_token.as_deref(), Some("keep"));
+    let asked = server
+        .requests()
+        .into_iter()
+        .find(|r| r.target.starts_with("/token"))
+        .unwrap();
+    assert_eq!(
+        asked.target,
+        "/token?service=reg&client_id=ketch&offline_token=true&account=me"
+    );
+    let error = client(None).login(&host, "me", "wrong").unwrap_err();
+    assert!(matches!(error, Error::Login { .. }), "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "login attempt to http://{host}/v2/ failed: unauthorized: incorrect username or password"
+        )
+    );
+    let website = Server::start(|_| Reply::new(404, "<html>"));
+    let error = client(None).login(&website.address.to_string(), "me", "x");
+    assert!(error.unwrap_err().to_string().contains("it is no registry"));
+}
+
 /// Runs itself with another PATH, where the helper is.
 #[test]
 fn credential_helpers_are_asked() {
     let dir = tempfile::tempdir().unwrap();
     let helper = dir.path().join("docker-credential-fake");
-    let script = "#!/bin/sh\nread -r key\n[ \"$1\" = get ] || exit 2\ncase $key in\n*:*) echo '{\"ServerURL\":\"x\",\"Username\":\"me\",\"Secret\":\"pass\"}' ;;\n*) echo 'credentials not found in native keychain'; exit 1 ;;\nesac\n";
+    let script = "#!/bin/sh\nread -r key\ncase $1 in\nstore) echo \"$key\" >\"$0.stored\"; exit ;;\nerase) echo \"$key\" >\"$0.erased\"; exit ;;\nget) ;;\n*) exit 2 ;;\nesac\ncase $key in\n*:*) echo '{\"ServerURL\":\"x\",\"Username\":\"me\",\"Secret\":\"pass\"}' ;;\n*) echo 'credentials not found in native keychain'; exit 1 ;;\nesac\n";
     std::fs::write(&helper, script).unwrap();
     std::fs::set_permissions(&helper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let path = format!(
@@ -307,4 +382,29 @@ fn with_helper_in_path() {
             .resolve(&reference(&server))
             .unwrap();
     }
+    let config = config(r#"{"credsStore":"fake"}"#.to_owned());
+    let file = CredentialFile::new(config.path());
+    let login = Login {
+        user: "me".into(),
+        password: "secret".into(),
+        identity_token: None,
+    };
+    let kept = file.keep("r.example", &login).unwrap();
+    assert_eq!(kept, Kept::Helper("docker-credential-fake".into()));
+    let text = std::fs::read_to_string(config.path()).unwrap();
+    assert!(
+        text.contains("r.example") && !text.contains("secret"),
+        "{text}"
+    );
+    assert!(file.forget("r.example").unwrap());
+    let path = std::env::var("PATH").unwrap();
+    let said = |end: &str| {
+        let helper = path.split(':').next().unwrap();
+        std::fs::read_to_string(format!("{helper}/docker-credential-fake.{end}")).unwrap()
+    };
+    assert_eq!(
+        said("stored").trim(),
+        r#"{"ServerURL":"r.example","Username":"me","Secret":"secret"}"#
+    );
+    assert_eq!(said("erased").trim(), "r.example");
 }

@@ -125,6 +125,79 @@ fn large_blobs_go_in_parts_and_continue() {
     );
 }
 
+/// The connection ends in the second part, and the registry has some of it; or it has another part than we thought.
+#[test]
+fn an_interrupted_part_goes_on_where_the_registry_is() {
+    let gone = Reply {
+        gone: true,
+        ..Reply::new(202, "")
+    };
+    for interrupted in [gone, Reply::new(416, "")] {
+        let size = 2 * PART + 5;
+        let server = Server::start(move |request| match request.method.as_str() {
+            "POST" => Reply::new(202, "").header("Location", "/upload/0"),
+            "PATCH"
+                if request
+                    .header("content-range")
+                    .starts_with(&format!("{PART}-")) =>
+            {
+                interrupted.clone()
+            }
+            "PATCH" => Reply::new(202, "").header("Location", "/upload/1"),
+            "GET" => Reply::new(204, "")
+                .header("Location", "/upload/1")
+                .header("Range", format!("0-{}", PART + 6)),
+            _ => Reply::new(201, ""),
+        });
+        let uploaded =
+            client().upload_blob(&reference(&server), &descriptor(size), &mut zeros(size));
+        let ranges: Vec<String> = server
+            .requests()
+            .iter()
+            .filter(|request| request.method == "PATCH")
+            .map(|request| request.header("content-range").to_owned())
+            .collect();
+        if let Err(error) = uploaded {
+            panic!("{error}: {ranges:?}");
+        }
+        assert!(
+            ranges[2].starts_with(&format!("{}-", PART + 7)),
+            "{ranges:?}"
+        );
+        assert_eq!(server.count("PUT", "/upload/1"), 1);
+    }
+}
+
+#[test]
+fn a_registry_may_want_larger_parts() {
+    let size = 3 * PART;
+    let server = Server::start(|request| match request.method.as_str() {
+        "POST" => Reply::new(202, "")
+            .header("Location", "/upload/0")
+            .header("OCI-Chunk-Min-Length", (2 * PART).to_string()),
+        "PATCH" => Reply::new(202, "").header("Location", "/upload/1"),
+        _ => Reply::new(201, ""),
+    });
+    client()
+        .upload_blob(&reference(&server), &descriptor(size), &mut zeros(size))
+        .unwrap();
+    let lengths: Vec<u64> = server.requests().iter().map(|r| r.body_length).collect();
+    assert_eq!(lengths, [0, 2 * PART, PART, 0]);
+}
+
+#[test]
+fn an_upload_whose_answer_was_lost_is_not_made_again() {
+    let server = Server::start(|request| match request.method.as_str() {
+        "POST" => Reply::new(202, "").header("Location", "/upload/0"),
+        "PUT" => Reply::new(502, ""),
+        _ => Reply::new(200, ""),
+    });
+    client()
+        .upload_blob(&reference(&server), &descriptor(10), &mut zeros(10))
+        .unwrap();
+    assert_eq!(server.count("PUT", "/upload/0"), 1);
+}
+
 #[test]
 fn failures_of_the_source_are_told_apart() {
     let server = Server::start(|_| Reply::new(202, "").header("Location", "/upload/1"));
@@ -183,6 +256,13 @@ fn mounts_are_made_or_given_up() {
             .unwrap()
     );
     assert_eq!(server.count("DELETE", "/upload/9"), 1);
+    // Somebody else's repository: the blob is sent instead.
+    let server = Server::start(|_| Reply::new(403, ""));
+    assert!(
+        !client()
+            .mount(&reference(&server), &digest, "other")
+            .unwrap()
+    );
 }
 
 #[test]

@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+/// Bytes of a body that are kept.
+const BODY_KEPT: u64 = 64 << 10;
+
 /// A request as it arrived.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
@@ -17,6 +20,8 @@ pub struct Request {
     /// Names in lower case.
     pub headers: HashMap<String, String>,
     pub body_length: u64,
+    /// The first [`BODY_KEPT`] bytes of the body.
+    pub body: Vec<u8>,
     /// How many requests of this method and target came before.
     pub nth: usize,
 }
@@ -37,6 +42,8 @@ pub struct Reply {
     pub cut: Option<usize>,
     /// Never answer, until the client leaves.
     pub silent: bool,
+    /// Close the connection without an answer.
+    pub gone: bool,
 }
 
 impl Reply {
@@ -47,6 +54,7 @@ impl Reply {
             body: body.into(),
             cut: None,
             silent: false,
+            gone: false,
         }
     }
 
@@ -144,7 +152,12 @@ fn serve(
             .insert(name.to_ascii_lowercase(), value.trim().into());
     }
     let length: u64 = request.header("content-length").parse().unwrap_or(0);
-    request.body_length = std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink())?;
+    let mut body = reader.by_ref().take(length);
+    body.by_ref()
+        .take(BODY_KEPT)
+        .read_to_end(&mut request.body)?;
+    request.body_length =
+        request.body.len() as u64 + std::io::copy(&mut body, &mut std::io::sink())?;
     {
         let mut kept = kept.lock().unwrap();
         let same = |r: &&Request| r.method == request.method && r.target == request.target;
@@ -152,6 +165,9 @@ fn serve(
         kept.push(request.clone());
     }
     let reply = handler(&request);
+    if reply.gone {
+        return Ok(());
+    }
     if reply.silent {
         std::io::copy(&mut reader, &mut std::io::sink())?;
         return Ok(());
