@@ -80,13 +80,13 @@ fn mounts(things: &mut BTreeSet<String>) {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     for line in table.lines() {
         let target = line.split(' ').nth(4).unwrap_or_default();
-        // podman and Docker keep their own storage directory mounted on itself
+        // podman and Docker keep their own storage directory mounted on itself, and the network namespace of the host
         let storage = [
             "/graph",
             "/graph/overlay",
             "/docker",
             "/run/netns",
-            "/run/docker/netns",
+            "/netns/default",
         ]
         .iter()
         .any(|end| target.ends_with(end));
