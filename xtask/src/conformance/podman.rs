@@ -362,7 +362,7 @@ rm -f $PLACE/hooked
 p run --name c --network none busybox true
 p rm c
 grep -q '\"status\":\"creat' $PLACE/hooked
-grep -q '\"status\":\"running\"' $PLACE/hooked
+same $(grep -o ociVersion $PLACE/hooked | wc -l) 4
 grep -q '\"status\":\"stopped\"' $PLACE/hooked",
     },
     Case {

@@ -258,11 +258,14 @@ impl Cgroup {
     /// Changes limits. Those that are not given stay; device rules are set by [`Cgroup::create`] only.
     ///
     /// # Errors
-    /// A limit whose controller the container does not have, or whose value the kernel refuses.
-    pub fn update(&self, resources: &LinuxResources) -> Result<()> {
+    /// A limit whose controller the machine does not have, or whose value the kernel refuses.
+    pub fn update(&mut self, resources: &LinuxResources) -> Result<()> {
         values::check(resources)?;
         if let Some(unit) = &self.unit {
             systemd::update(unit, resources)?;
+        }
+        if let Layout::V1(groups) = &mut self.layout {
+            groups.complete(&self.path, resources)?;
         }
         self.set_limits(resources)
     }

@@ -250,7 +250,7 @@ fn scope() {
             .success()
     );
     check();
-    let opened = Cgroup::open(&path).unwrap();
+    let mut opened = Cgroup::open(&path).unwrap();
     opened.update(&limits(48 << 20)).unwrap();
     assert_eq!(read("memory.max"), "50331648");
     assert_eq!(property(&unit, "MemoryMax"), "50331648");

@@ -17,6 +17,9 @@ use crate::error::{Called, During, Error, Result};
 /// How long processes may take to freeze.
 const FREEZE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How often new processes of a container are looked for while it is moved.
+const FILL_PASSES: usize = 100;
+
 /// Those that every container gets: to stop it, to tell what it uses, to see that memory ran out.
 const ALWAYS: [&str; 4] = ["freezer", "memory", "cpuacct", "pids"];
 
@@ -40,28 +43,60 @@ impl Groups {
             return Err(missing("memory"));
         }
         let mut groups = Self { groups: Vec::new() };
+        if let Err(error) = groups.add_all(path, resources) {
+            groups.discard();
+            return Err(error);
+        }
+        Ok(groups)
+    }
+
+    /// Makes the directories that are needed now and were not at first, and moves the container's processes there.
+    pub fn complete(&mut self, path: &str, resources: &LinuxResources) -> Result<()> {
+        let before = self.groups.len();
+        self.add_all(path, resources)?;
+        for group in &self.groups[before..] {
+            self.fill(&group.directory).during("complete the cgroup")?;
+        }
+        Ok(())
+    }
+
+    /// Moves every process, until no look finds one that a process elsewhere has made meanwhile.
+    fn fill(&self, directory: &Path) -> Result<(), SysError> {
+        let Some(main) = self.main() else {
+            return Ok(());
+        };
+        for _ in 0..FILL_PASSES {
+            let there = file::processes(directory)?;
+            let mut all = file::processes(main)?;
+            all.retain(|pid| !there.contains(pid));
+            if all.is_empty() {
+                return Ok(());
+            }
+            for pid in all {
+                match file::write(directory, "cgroup.procs", &pid.to_string()) {
+                    Err(error) if error.errno == Errno::SRCH => {}
+                    other => other?,
+                }
+            }
+        }
+        Err(SysError::on("move processes", directory, Errno::AGAIN))
+    }
+
+    fn add_all(&mut self, path: &str, resources: &LinuxResources) -> Result<()> {
         for controller in wanted(resources) {
             let Some(hierarchy) = hierarchy(controller) else {
                 let needless = controller == "devices" && resources.devices.is_empty();
                 if ALWAYS.contains(&controller) || needless {
                     continue;
                 }
-                groups.discard();
                 return Err(missing(controller));
             };
-            if groups
-                .groups
-                .iter()
-                .any(|group| group.hierarchy == hierarchy)
-            {
+            if self.groups.iter().any(|group| group.hierarchy == hierarchy) {
                 continue;
             }
-            if let Err(error) = groups.add(hierarchy, path).during("make the cgroup") {
-                groups.discard();
-                return Err(error);
-            }
+            self.add(hierarchy, path).during("make the cgroup")?;
         }
-        Ok(groups)
+        Ok(())
     }
 
     fn add(&mut self, hierarchy: String, path: &str) -> Result<(), SysError> {
