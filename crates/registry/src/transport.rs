@@ -194,7 +194,7 @@ impl Transport {
                 tls(certificate_words(&error.to_string()))
             }
             ureq::Error::Io(error) => unreachable(error.to_string(), is_transient(&error)),
-            ureq::Error::Rustls(error) => tls(error.to_string()),
+            ureq::Error::Rustls(error) => tls(certificate_words(&error.to_string())),
             ureq::Error::Tls(reason) => tls(reason.into()),
             ureq::Error::LargeResponseHeader(..) => Error::Protocol {
                 registry: registry.into(),
@@ -212,6 +212,8 @@ impl Transport {
     }
 }
 
+const NO_CLIENT_CERTIFICATE: &str = "it wants a client certificate, or another one (client.cert and client.key in certs.d, client-cert and client-key in registries.toml)";
+
 /// Says what the most common of rustls's words mean.
 fn certificate_words(reason: &str) -> String {
     let meaning = [
@@ -222,10 +224,9 @@ fn certificate_words(reason: &str) -> String {
         ("NotValidForName", "its certificate is for another name"),
         ("Expired", "its certificate has run out"),
         ("NotValidYet", "its certificate is not valid yet"),
-        (
-            "CertificateRequired",
-            "it wants a client certificate (client.cert and client.key in certs.d, or client-cert in registries.toml)",
-        ),
+        ("alert: CertificateRequired", NO_CLIENT_CERTIFICATE),
+        // What Go's servers say instead.
+        ("alert: BadCertificate", NO_CLIENT_CERTIFICATE),
         (
             "CaUsedAsEndEntity",
             "its certificate is one of an authority, not of a server",

@@ -3,6 +3,7 @@
 //! An image is known by the digest of its config (its id, as Docker says) and named by references. The store's records
 //! point at its manifest, or at an index of which only some platforms are here.
 
+mod artifact;
 pub mod change;
 mod collect;
 mod commit;

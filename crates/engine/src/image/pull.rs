@@ -11,6 +11,7 @@ use ketch_spec::{Digest, Platform, Reference};
 use ketch_store as store;
 use serde::de::DeserializeOwned;
 
+use super::artifact::is_image;
 use super::remote::{in_parallel, pull_error, store_error};
 use super::repository::Repository;
 use super::{ImageError, PullEvent, PullObserver};
@@ -471,14 +472,6 @@ impl Pull<'_> {
         error.causes.push(reason);
         error
     }
-}
-
-/// Whether a manifest is one of an image. Images of Docker's first years call their config a stream of octets.
-fn is_image(manifest: &Descriptor, document: &Manifest) -> bool {
-    let kind = document.config.media_type.as_str();
-    matches!(kind, media_type::CONFIG | media_type::DOCKER_CONFIG)
-        || (manifest.media_type == media_type::DOCKER_MANIFEST
-            && kind == "application/octet-stream")
 }
 
 /// Copies what is left of a blob; a failed read is the source's failure.

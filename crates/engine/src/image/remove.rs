@@ -6,7 +6,7 @@ use ketch_store::Freed;
 use super::remove_platform::remove_platforms;
 use super::resolve::{records_of, resolve_merged};
 use super::usage::{containers_of, is_running};
-use super::{Image, ImageError, collect, tell};
+use super::{Image, ImageError, artifact, collect, tell};
 use crate::container::Container;
 use crate::{Engine, Error, ErrorKind, Result, event};
 
@@ -39,6 +39,9 @@ pub struct RemoveOptions {
 pub fn remove(engine: &Engine, wanted: &str, options: &RemoveOptions) -> Result<Vec<RemovedImage>> {
     if !options.platforms.is_empty() {
         return remove_platforms(engine, wanted, &options.platforms, options.force);
+    }
+    if let Some(removed) = artifact::remove(engine, wanted)? {
+        return Ok(removed);
     }
     let (mut removed, gone) = remove_records(engine, wanted, options.force)?;
     let Some(image) = gone else {

@@ -6,7 +6,7 @@ use ketch_spec::image::{Descriptor, ImageConfig, Index, Manifest, media_type};
 use ketch_spec::{Digest, Platform, Reference};
 use ketch_store::ImageRecord;
 
-use super::{Image, ImageError, no_such_image};
+use super::{Image, ImageError, artifact, no_such_image};
 use crate::{Engine, Error, ErrorKind, Result};
 
 /// How deep indexes may nest.
@@ -31,6 +31,9 @@ pub fn resolve_for(engine: &Engine, wanted: &str, platform: Option<&Platform>) -
     let manifest = match choose_manifest(engine, &target, platform)? {
         Some(manifest) => manifest,
         None => {
+            if let Some(kind) = artifact::kind(engine, &target) {
+                return Err(artifact::not_an_image(wanted, &kind));
+            }
             let platform = platform.cloned().unwrap_or_else(Platform::host);
             return Err(super::variant::not_provided(wanted, &platform));
         }
