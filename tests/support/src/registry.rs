@@ -15,11 +15,16 @@ pub const ADDRESS: &str = "127.0.0.1:5000";
 impl Registry {
     /// Starts one with empty storage below the world's scratch directory and waits until it answers.
     pub fn start(world: &World) -> Self {
+        Self::start_with(world, "")
+    }
+
+    /// Starts one with more settings, such as who may use it.
+    pub fn start_with(world: &World, settings: &str) -> Self {
         let storage = world.path().join("registry");
         let config = world.file(
             "registry.yml",
             &format!(
-                "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{ADDRESS}'}}\n",
+                "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{ADDRESS}'}}\n{settings}",
                 storage.display()
             ),
         );
@@ -32,7 +37,7 @@ impl Registry {
             .expect("start docker-registry");
         eventually("the registry answers", || {
             (world
-                .on_host(&format!("curl -sf http://{ADDRESS}/v2/"))
+                .on_host(&format!("curl -s -o /dev/null http://{ADDRESS}/v2/"))
                 .code()
                 == Some(0))
             .then_some(())

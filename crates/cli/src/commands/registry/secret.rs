@@ -39,8 +39,9 @@ pub fn ask(question: &str) -> Result<String, Failure> {
 /// # Errors
 /// Standard output or input; 130 where the user interrupts.
 pub fn ask_secret(question: &str) -> Result<String, Failure> {
-    tell(question)?;
+    // Silent before it asks: who answers a question as soon as it is there must not see the answer.
     let silent = Silent::enter()?;
+    tell(question)?;
     let answer = read_secret();
     drop(silent);
     // The user's line end was not shown either.
