@@ -33,7 +33,7 @@ impl Daemon {
         let begin = Instant::now();
         while !socket.exists() {
             let ended = daemon.child.try_wait().ok().flatten();
-            if ended.is_some() || begin.elapsed() > PATIENCE {
+            if ended.is_some() || begin.elapsed() > PATIENCE * super::slowness() {
                 return Err(format!("{} does not come up: {}", daemon.name, end_of(log)));
             }
             std::thread::sleep(STEP);
@@ -47,7 +47,7 @@ impl Drop for Daemon {
         let pid = self.child.id().to_string();
         let _ = Command::new("kill").args(["-TERM", &pid]).status();
         let begin = Instant::now();
-        while begin.elapsed() < PATIENCE {
+        while begin.elapsed() < PATIENCE * super::slowness() {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;
             }

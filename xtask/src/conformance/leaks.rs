@@ -42,7 +42,7 @@ impl Snapshot {
         let left = loop {
             let now = Self::take();
             let left: Vec<String> = now.things.difference(&self.things).cloned().collect();
-            if left.is_empty() || begin.elapsed() > PATIENCE {
+            if left.is_empty() || begin.elapsed() > PATIENCE * super::slowness() {
                 break left;
             }
             std::thread::sleep(STEP);

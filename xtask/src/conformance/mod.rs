@@ -299,15 +299,17 @@ fn tell(suite: &str, check: &str, runtime: &Runtime, verdict: &Verdict, begin: I
     );
 }
 
+/// In the lab's emulated machines everything takes ten times as long.
+fn slowness() -> u32 {
+    match std::env::var_os("KETCH_LAB") {
+        Some(_) => 10,
+        None => 1,
+    }
+}
+
 /// A command that is ended after `seconds`, with all that it started and did not detach.
 fn bounded(seconds: u32, program: &str) -> Command {
-    // in the lab's emulated machines everything takes ten times as long
-    let factor = if std::env::var_os("KETCH_LAB").is_some() {
-        10
-    } else {
-        1
-    };
-    let seconds = seconds * factor;
+    let seconds = seconds * slowness();
     let mut command = Command::new("timeout");
     command
         .args(["--kill-after=5", &seconds.to_string(), program])
