@@ -64,6 +64,22 @@ pub const TEST: &[Package] = &[
         proof: "/usr/bin/umoci",
     },
     Package {
+        name: "podman",
+        proof: "/usr/bin/podman",
+    },
+    Package {
+        name: "xz-utils",
+        proof: "/usr/bin/xz",
+    },
+    Package {
+        name: "bzip2",
+        proof: "/usr/bin/bzip2",
+    },
+    Package {
+        name: "zstd",
+        proof: "/usr/bin/zstd",
+    },
+    Package {
         name: "python3-minimal",
         proof: "/usr/bin/python3",
     },

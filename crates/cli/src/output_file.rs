@@ -59,9 +59,44 @@ pub fn write_stdout(
             "cowardly refusing to {verb} to a terminal. Use the -o flag or redirect"
         )));
     }
-    let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
-    produce(&mut out)?;
-    out.flush().map_err(Failure::stdout)
+    let mut pipe = Pipe {
+        stream: io::stdout().lock(),
+        is_closed: false,
+    };
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, &mut pipe);
+    let produced = produce(&mut out).and_then(|()| out.flush().map_err(Failure::stdout));
+    drop(out.into_parts());
+    if pipe.is_closed {
+        // Whatever the failure is called on its way: the reader has gone, which is its right.
+        return Err(Failure::stdout(io::ErrorKind::BrokenPipe.into()));
+    }
+    produced
+}
+
+/// Standard output that remembers whether its reader has gone.
+struct Pipe<W> {
+    stream: W,
+    is_closed: bool,
+}
+
+impl<W> Pipe<W> {
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        let gone = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        self.is_closed |= result.as_ref().is_err_and(gone);
+        result
+    }
+}
+
+impl<W: Write> Write for Pipe<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.stream.write(bytes);
+        self.note(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.stream.flush();
+        self.note(result)
+    }
 }
 
 fn check(path: &Path, failed: &str) -> Result<(), Failure> {

@@ -12,8 +12,8 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use distribution::{Layout, Place, Registry, engine, noise, run};
-use ketch_engine::image::{PullEvent, PullObserver, Silent, pull, push};
 use ketch_engine::ErrorKind;
+use ketch_engine::image::{PullEvent, PullObserver, Silent, pull, push};
 use ketch_spec::image::{Descriptor, ImageConfig, Manifest, media_type};
 use ketch_spec::{Digest, Platform, Reference};
 

@@ -11,7 +11,7 @@ use ketch_spec::image::{Descriptor, ImageConfig, Index, Manifest, media_type};
 use ketch_sys::fs as sysfs;
 
 use crate::blob::MAX_DOCUMENT_BYTES;
-use crate::{Draft, Error, LayerForm, Result, Store, StoreLock, target};
+use crate::{Draft, Error, ImageRecord, LayerForm, Result, Store, StoreLock, target};
 
 /// How long a partial download is worth keeping after its last byte came.
 const INGEST_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -42,9 +42,9 @@ pub struct Freed {
 
 /// What is reachable.
 #[derive(Default)]
-struct Reached {
-    blobs: BTreeSet<Digest>,
-    layers: BTreeSet<Digest>,
+pub(crate) struct Reached {
+    pub(crate) blobs: BTreeSet<Digest>,
+    pub(crate) layers: BTreeSet<Digest>,
 }
 
 impl Store {
@@ -56,7 +56,7 @@ impl Store {
     /// # Errors
     /// A record cannot be read (nothing is removed then); something cannot be removed.
     pub fn collect(&self, roots: &Roots, exclusive: StoreLock) -> Result<Freed> {
-        let reached = self.reach(roots)?;
+        let reached = self.reach(&self.images()?, roots)?;
         let away = self.draft()?;
         let mut freed = Freed::default();
         let mut shared = Shared::default();
@@ -86,7 +86,7 @@ impl Store {
     }
 
     /// What goes with a layer.
-    fn layer_bytes(&self, path: &Path, diff_id: &Digest, shared: &mut Shared) -> u64 {
+    pub(crate) fn layer_bytes(&self, path: &Path, diff_id: &Digest, shared: &mut Shared) -> u64 {
         match self.layer(diff_id) {
             Ok(record) if record.form == LayerForm::Erofs => {
                 let image = fs::metadata(path.join(target::IMAGE));
@@ -153,12 +153,13 @@ impl Store {
         Ok(boots.len() > 1 || work.iter().any(|path| !crate::draft::is_in_use(path)))
     }
 
-    fn reach(&self, roots: &Roots) -> Result<Reached> {
+    /// What records and roots need.
+    pub(crate) fn reach(&self, records: &[ImageRecord], roots: &Roots) -> Result<Reached> {
         let mut reached = Reached {
             blobs: roots.blobs.clone(),
             layers: roots.layers.clone(),
         };
-        for record in self.images()? {
+        for record in records {
             self.reach_target(&record.target, &mut reached, 0)?;
         }
         Ok(reached)
@@ -213,11 +214,11 @@ impl Store {
 
 /// Files that have more than one name, of which some were removed.
 #[derive(Default)]
-struct Shared(BTreeSet<(u64, u64)>);
+pub(crate) struct Shared(BTreeSet<(u64, u64)>);
 
 impl Shared {
     /// The bytes that are free once this name of a file is gone too; none has more than two.
-    fn bytes_of(&mut self, path: &Path) -> u64 {
+    pub(crate) fn bytes_of(&mut self, path: &Path) -> u64 {
         let Ok(metadata) = fs::metadata(path) else {
             return 0;
         };
@@ -233,7 +234,7 @@ fn move_away(path: &Path, away: &Draft) -> Result<()> {
 }
 
 /// The objects in a place whose names are the hex digits of a digest.
-fn objects(place: &Path) -> Result<Vec<(PathBuf, Digest)>> {
+pub(crate) fn objects(place: &Path) -> Result<Vec<(PathBuf, Digest)>> {
     let digest = |path: &PathBuf| {
         let name = path.file_name()?.to_str()?;
         format!("sha256:{name}").parse().ok()

@@ -34,6 +34,7 @@ pub mod tar;
 mod target;
 pub mod tree;
 mod unpack;
+mod usage;
 mod verify;
 
 pub use blob::MAX_DOCUMENT_BYTES;

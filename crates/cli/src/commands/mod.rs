@@ -28,7 +28,7 @@ pub const GROUPS: [(&str, &str); 8] = [
 ];
 
 /// Docker's commands that this version does not have: refused by name.
-pub const REFUSED: [&str; 22] = [
+pub const REFUSED: [&str; 20] = [
     "bake",
     "builder prune",
     "buildx",
@@ -37,7 +37,6 @@ pub const REFUSED: [&str; 22] = [
     "container stats",
     "container update",
     "context",
-    "events",
     "node",
     "plugin",
     "scout",
@@ -47,7 +46,6 @@ pub const REFUSED: [&str; 22] = [
     "stats",
     "swarm",
     "system dial-stdio",
-    "system events",
     "trust",
     "update",
     "volume update",

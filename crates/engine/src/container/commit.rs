@@ -11,6 +11,7 @@ use ketch_store::tree::{Purpose, archive_without};
 use serde_json::json;
 
 use super::config::ContainerConfig;
+use super::diff::changes;
 use super::left_out::mount_points;
 use super::state::Status;
 use super::{channel, load, root};
@@ -48,12 +49,11 @@ pub fn commit(engine: &Engine, wanted: &str, options: &CommitOptions) -> Result<
     for text in &options.changes {
         change::apply(&mut run_config, text)?;
     }
-    let (blob, layer) = layer(engine, &id, &config, options.pause)?;
+    let layer = layer(engine, &id, &config, options.pause)?;
     let mut image_config = base.config.clone();
     let mut blobs = base.blobs.clone();
-    // An archive without entries: nothing was changed.
-    let is_empty = layer.entries == 0;
-    if !is_empty {
+    let is_empty = layer.is_none();
+    if let Some((blob, layer)) = layer {
         image_config.rootfs.diff_ids.push(layer.diff_id);
         blobs.push(blob);
     }
@@ -141,13 +141,13 @@ fn describe(
     });
 }
 
-/// The container's writable layer as a layer of the store.
+/// The container's writable layer as a layer of the store; None if it changes nothing.
 fn layer(
     engine: &Engine,
     id: &Id,
     config: &ContainerConfig,
     pause: bool,
-) -> Result<(Descriptor, LayerRecord)> {
+) -> Result<Option<(Descriptor, LayerRecord)>> {
     let owner = channel::own(engine, id)?;
     let paused = match &owner {
         // It does not run, and will not before we are done.
@@ -155,7 +155,11 @@ fn layer(
         None if pause => Paused::new(engine, id)?,
         None => None,
     };
-    let made = read_layer(engine, config);
+    let made = match changes(engine, config) {
+        Ok(changes) if changes.is_empty() => Ok(None),
+        Ok(_) => read_layer(engine, config).map(Some),
+        Err(error) => Err(error),
+    };
     if let Some(paused) = paused {
         paused.end()?;
     }

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{FileType, OFlags, Stat};
 
+use super::config::ContainerConfig;
 use super::left_out::{join, mount_points, names_beneath, open_beneath, stat_beneath};
 use super::{load, root};
 use crate::layer::LayerView;
@@ -39,7 +40,12 @@ pub struct FileChange {
 pub fn diff(engine: &Engine, wanted: &str) -> Result<Vec<FileChange>> {
     let id = load::resolve(engine, wanted)?;
     let (config, _) = load::load(engine, &id)?;
-    let (upper, _) = root::dirs(engine, &config);
+    changes(engine, &config)
+}
+
+/// As [`diff`], of a container that is known.
+pub(super) fn changes(engine: &Engine, config: &ContainerConfig) -> Result<Vec<FileChange>> {
+    let (upper, _) = root::dirs(engine, config);
     let upper = ketch_sys::fs::open_directory(&upper).map_err(|error| {
         crate::Error::caused(
             crate::ErrorKind::Internal,
@@ -48,7 +54,7 @@ pub fn diff(engine: &Engine, wanted: &str) -> Result<Vec<FileChange>> {
         )
     })?;
     let lower = LayerView::open(engine, &config.image.layers)?;
-    let left_out = mount_points(&config, lower.root(), upper.as_fd())?;
+    let left_out = mount_points(config, lower.root(), upper.as_fd())?;
     let mut walk = Walk {
         lower: lower.root(),
         upper: upper.as_fd(),

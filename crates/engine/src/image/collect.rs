@@ -96,12 +96,15 @@ struct Needs {
 }
 
 #[derive(Deserialize)]
-struct NeedsImage {
-    id: Option<Digest>,
-    layers: Vec<Digest>,
+pub(super) struct NeedsImage {
+    /// The image it was made from.
+    pub(super) id: Option<Digest>,
+    /// The layers it needs, whatever becomes of the image.
+    pub(super) layers: Vec<Digest>,
 }
 
-fn container_images(engine: &Engine) -> Result<Vec<NeedsImage>> {
+/// What every container needs, hidden ones too.
+pub(super) fn container_images(engine: &Engine) -> Result<Vec<NeedsImage>> {
     let directory = engine.paths().containers_dir();
     let listing = match fs::read_dir(&directory) {
         Ok(listing) => listing,

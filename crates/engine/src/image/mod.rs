@@ -7,6 +7,7 @@ mod artifact;
 pub mod change;
 mod collect;
 mod commit;
+mod disk;
 mod history;
 mod import;
 mod inspect;
@@ -34,6 +35,7 @@ use ketch_store as store;
 
 pub use collect::{collect, collect_if_pending};
 pub use commit::{NewImage, commit};
+pub use disk::{DiskUsage, disk_usage};
 pub use history::{HistoryEntry, history};
 pub use import::{ImportOptions, import, import_url};
 pub use inspect::inspect;

@@ -44,11 +44,17 @@ pub fn resolve_for(engine: &Engine, wanted: &str, platform: Option<&Platform>) -
 /// As [`resolve`], with the names that other records give to the same image: when one was pulled in an index and
 /// loaded as a manifest, say. Reads every image's documents.
 pub(super) fn resolve_merged(engine: &Engine, wanted: &str) -> Result<Image> {
-    let image = resolve(engine, wanted)?;
-    Ok(read_all(engine)?
+    let mut image = resolve(engine, wanted)?;
+    if let Some(merged) = read_all(engine)?
         .into_iter()
         .find(|other| other.id == image.id)
-        .unwrap_or(image))
+    {
+        // What it is stays what was asked for: another record's manifest can be another one, of the same config.
+        image.references = merged.references;
+        image.repo_digests = merged.repo_digests;
+        image.tagged = merged.tagged;
+    }
+    Ok(image)
 }
 
 /// The records of all targets whose image has this id.
@@ -99,6 +105,12 @@ pub fn read_all(engine: &Engine) -> Result<Vec<Image>> {
 }
 
 fn merge(into: &mut Image, from: Image) {
+    // An index tells of the other platforms too.
+    if into.target.digest == into.manifest.digest && from.target.digest != from.manifest.digest {
+        into.target = from.target;
+        into.manifest = from.manifest;
+        into.blobs = from.blobs;
+    }
     into.references.extend(from.references);
     into.repo_digests.extend(from.repo_digests);
     into.tagged = into.tagged.max(from.tagged);

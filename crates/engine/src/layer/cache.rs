@@ -149,22 +149,35 @@ pub fn cache_prune(
     unused_for: Duration,
 ) -> Result<(Vec<Digest>, ketch_store::Freed)> {
     let now = SystemTime::now();
+    cache_prune_if(engine, |_, used| {
+        now.duration_since(used).unwrap_or_default() >= unused_for
+    })
+}
+
+/// As [`cache_prune`], of the records for which `is_unwanted` holds, which is told of each with its last use.
+///
+/// # Errors
+/// As [`cache_prune`].
+pub fn cache_prune_if(
+    engine: &Engine,
+    is_unwanted: impl Fn(&CacheRecord, SystemTime) -> bool,
+) -> Result<(Vec<Digest>, ketch_store::Freed)> {
     let mut removed = Vec::new();
-    for (key, _, used) in cache_list(engine)? {
-        let age = now.duration_since(used).unwrap_or_default();
-        if age >= unused_for {
-            let path = record_path(engine, &key);
-            match fs::remove_file(&path) {
-                Ok(()) => removed.push(key),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(source) => {
-                    return Err(LayerError::Io {
-                        call: "unlink",
-                        path,
-                        source,
-                    }
-                    .into());
+    for (key, record, used) in cache_list(engine)? {
+        if !is_unwanted(&record, used) {
+            continue;
+        }
+        let path = record_path(engine, &key);
+        match fs::remove_file(&path) {
+            Ok(()) => removed.push(key),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => {
+                return Err(LayerError::Io {
+                    call: "unlink",
+                    path,
+                    source,
                 }
+                .into());
             }
         }
     }

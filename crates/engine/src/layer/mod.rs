@@ -16,7 +16,9 @@ pub use ketch_store::Health;
 
 pub use archive::{ARCHIVE_HEAD_BYTES, ArchiveRoot, is_archive, looks_like_archive};
 pub use attach::{LayerUse, sweep};
-pub use cache::{CacheRecord, cache_get, cache_list, cache_prune, cache_put, cache_roots};
+pub use cache::{
+    CacheRecord, cache_get, cache_list, cache_prune, cache_prune_if, cache_put, cache_roots,
+};
 pub use draft::{LayerDraft, copy_root_attributes};
 pub use mount::{Writable, mount};
 pub use view::LayerView;

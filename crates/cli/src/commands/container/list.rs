@@ -52,7 +52,8 @@ struct Args {
     size: bool,
 }
 
-const HEADERS: &[(&str, &str)] = &[
+/// The fields of a row, with their headers.
+pub const HEADERS: &[(&str, &str)] = &[
     ("ID", "CONTAINER ID"),
     ("Image", "IMAGE"),
     ("Command", "COMMAND"),
@@ -135,7 +136,7 @@ fn size(context: &Context, container: &Container) -> Result<String, Failure> {
 }
 
 /// The fields of one container.
-fn row(container: &Container, now: Timestamp, truncate: bool, size: Option<&str>) -> Row {
+pub fn row(container: &Container, now: Timestamp, truncate: bool, size: Option<&str>) -> Row {
     let Container { config, state } = container;
     let cut = |text: String, columns| {
         if truncate {

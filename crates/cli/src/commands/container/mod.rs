@@ -19,7 +19,7 @@ mod exec;
 mod export;
 mod inspect;
 mod kill;
-mod list;
+pub mod list;
 mod logs;
 mod pause;
 mod port;

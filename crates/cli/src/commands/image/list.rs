@@ -46,7 +46,8 @@ struct Args {
     tree: bool,
 }
 
-const HEADERS: &[(&str, &str)] = &[
+/// The fields of a row, with their headers.
+pub const HEADERS: &[(&str, &str)] = &[
     ("ID", "IMAGE ID"),
     ("Repository", "REPOSITORY"),
     ("Tag", "TAG"),
@@ -141,7 +142,7 @@ impl Args {
 }
 
 /// One row a name; with `digests`, one a name and digest.
-fn rows(summary: &ImageSummary, now: Timestamp, truncate: bool, digests: bool) -> Vec<Row> {
+pub fn rows(summary: &ImageSummary, now: Timestamp, truncate: bool, digests: bool) -> Vec<Row> {
     let image = &summary.image;
     let digest_of = |name: &str| {
         let found = image

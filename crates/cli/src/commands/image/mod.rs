@@ -7,7 +7,7 @@ mod build_progress;
 mod history;
 mod import;
 mod inspect;
-mod list;
+pub mod list;
 mod load;
 pub mod prune;
 mod pull;

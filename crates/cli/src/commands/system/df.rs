@@ -1,9 +1,11 @@
 //! `ketch system df`.
 
-use ketch_engine::{Engine, container, image, volume};
+use jiff::Timestamp;
+use ketch_engine::{Engine, container, image, layer, volume};
 use ketch_spec::size;
 
-use crate::command::{Command, Outcome, Refused, Verb};
+use super::df_verbose;
+use crate::command::{Command, Outcome, Verb};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::format::{Listing, Row};
@@ -14,7 +16,6 @@ pub const COMMAND: Command = Command {
     names: &["system df"],
     usage: "[OPTIONS]",
     about: "Show disk usage",
-    refused: &[Refused::boolean("verbose").short('v')],
     ..Command::of::<Args>()
 };
 
@@ -23,6 +24,9 @@ struct Args {
     /// Format output: 'table', 'table TEMPLATE', 'json', or a Go template
     #[arg(long, value_name = "string", default_value = "")]
     format: String,
+    /// Show detailed information on space usage
+    #[arg(short, long)]
+    verbose: bool,
 }
 
 const LISTING: Listing<'static> = Listing {
@@ -63,55 +67,45 @@ impl Usage {
         let percent = percent
             .map(|percent| format!(" ({percent}%)"))
             .unwrap_or_default();
+        let reclaimable = size::human(self.reclaimable_bytes);
         Row::new()
             .with("Type", kind)
             .with("TotalCount", self.total.to_string())
             .with("Active", self.active.to_string())
             .with("Size", size::human(self.bytes))
-            .with(
-                "Reclaimable",
-                format!("{}{percent}", size::human(self.reclaimable_bytes)),
-            )
+            .with("Reclaimable", format!("{reclaimable}{percent}"))
     }
 }
 
 impl Verb for Args {
     fn run(self, context: &Context, _: Vec<String>) -> Outcome {
         let engine = context.engine()?;
+        if self.verbose {
+            let text = df_verbose::render(engine, &self.format, Timestamp::now())?;
+            output::print(&text)?;
+            return Ok(Exit::SUCCESS);
+        }
+        let disk = image::disk_usage(engine)?;
         let rows = [
-            images(engine)?.row("Images"),
+            images(engine, &disk)?.row("Images"),
             containers(engine)?.row("Containers"),
             volumes(engine)?.row("Local Volumes"),
+            cache(engine, &disk)?,
         ];
         output::print(&LISTING.render(&rows, &self.format, false)?)?;
         Ok(Exit::SUCCESS)
     }
 }
 
-/// A layer that several images have is counted once.
-fn images(engine: &Engine) -> Result<Usage, Failure> {
-    let mut usage = Usage::default();
-    let mut seen = std::collections::BTreeSet::new();
+/// Bytes on the disk, and of them what a prune of all of them frees.
+fn images(engine: &Engine, disk: &image::DiskUsage) -> Result<Usage, Failure> {
     let all = image::list(engine, &image::ListFilter::default())?;
-    for summary in &all {
-        let new: Vec<_> = summary
-            .image
-            .layers
-            .iter()
-            .filter(|layer| seen.insert((*layer).clone()))
-            .collect();
-        let whole = summary.image.size_bytes;
-        let own = whole.saturating_sub(summary.shared_bytes);
-        usage.add(
-            if new.len() == summary.image.layers.len() {
-                whole
-            } else {
-                own
-            },
-            summary.containers > 0,
-        );
-    }
-    Ok(usage)
+    Ok(Usage {
+        total: all.len(),
+        active: all.iter().filter(|one| one.containers > 0).count(),
+        bytes: disk.image_bytes,
+        reclaimable_bytes: disk.reclaimable_bytes,
+    })
 }
 
 fn containers(engine: &Engine) -> Result<Usage, Failure> {
@@ -126,10 +120,18 @@ fn containers(engine: &Engine) -> Result<Usage, Failure> {
 fn volumes(engine: &Engine) -> Result<Usage, Failure> {
     let mut usage = Usage::default();
     for found in volume::list(engine)? {
-        usage.add(
-            ketch_engine::volume::size_bytes(&found),
-            !found.users.is_empty(),
-        );
+        usage.add(volume::size_bytes(&found), !found.users.is_empty());
     }
     Ok(usage)
+}
+
+/// What only the cache needs; no build keeps it from going.
+fn cache(engine: &Engine, disk: &image::DiskUsage) -> Result<Row, Failure> {
+    let usage = Usage {
+        total: layer::cache_list(engine)?.len(),
+        bytes: disk.cache_bytes,
+        ..Usage::default()
+    };
+    let bytes = size::human(disk.cache_bytes);
+    Ok(usage.row("Build Cache").with("Reclaimable", bytes))
 }

@@ -3,6 +3,8 @@
 use crate::command::Command;
 
 mod df;
+mod df_verbose;
+mod events;
 mod info;
 pub mod inspect;
 mod prune;
@@ -13,6 +15,7 @@ pub use version::version_line;
 /// All of them.
 pub const COMMANDS: &[&Command] = &[
     &df::COMMAND,
+    &events::COMMAND,
     &info::COMMAND,
     &inspect::COMMAND,
     &prune::COMMAND,

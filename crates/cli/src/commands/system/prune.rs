@@ -1,12 +1,15 @@
 //! `ketch system prune`.
 
-use ketch_engine::{image, network, volume};
+use std::time::SystemTime;
+
+use ketch_engine::{Engine, image, layer, network, volume};
+use ketch_spec::Digest;
 
 use crate::command::{Command, Outcome, Verb};
 use crate::commands;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::filter::{self, Filter};
+use crate::filter::{self, Filter, Filters};
 use crate::{output, prompt};
 
 /// The command.
@@ -61,9 +64,62 @@ impl Verb for Args {
             &commands::image::prune::options(&filters, self.all)?,
         )?;
         output::print(&commands::image::prune::report(&images))?;
-        output::print_line(&prompt::reclaimed(bytes + images.freed_bytes))?;
+        let cache = cache(engine, &filters, self.all)?;
+        output::print(&cache.report())?;
+        bytes += images.freed_bytes + cache.bytes;
+        output::print_line(&prompt::reclaimed(bytes))?;
         Ok(Exit::SUCCESS)
     }
+}
+
+/// What went of the build cache.
+#[derive(Default)]
+struct Cache {
+    keys: Vec<Digest>,
+    bytes: u64,
+}
+
+impl Cache {
+    fn report(&self) -> String {
+        if self.keys.is_empty() {
+            return String::new();
+        }
+        let lines: String = self
+            .keys
+            .iter()
+            .map(|key| format!("{}\n", key.hex()))
+            .collect();
+        format!("Deleted build cache objects:\n{lines}\n")
+    }
+}
+
+/// Forgets what builds remember: all of it, or what is not a part of an image. It has no labels: a filter by them leaves
+/// it alone.
+fn cache(engine: &Engine, filters: &Filters, all: bool) -> Result<Cache, Failure> {
+    if filters.has("label") || filters.has("label!") {
+        return Ok(Cache::default());
+    }
+    let until = prompt::until(filters)?;
+    let images = image::list(engine, &image::ListFilter::default())?;
+    let in_image = |record: &layer::CacheRecord| {
+        record.layer.as_ref().is_some_and(|layer| {
+            images
+                .iter()
+                .any(|one| one.image.layers.contains(&layer.digest))
+        })
+    };
+    let (keys, freed) = layer::cache_prune_if(engine, |record, used| {
+        let used = used
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let used = i64::try_from(used.as_secs()).unwrap_or(i64::MAX);
+        let is_old = until.is_none_or(|until| used < until.as_second());
+        is_old && (all || !in_image(record))
+    })?;
+    Ok(Cache {
+        keys,
+        bytes: freed.bytes,
+    })
 }
 
 fn warning(all: bool, volumes: bool) -> String {
@@ -75,6 +131,11 @@ fn warning(all: bool, volumes: bool) -> String {
         "  - all images without at least one container associated to them\n"
     } else {
         "  - all dangling images\n"
+    });
+    text.push_str(if all {
+        "  - all build cache\n"
+    } else {
+        "  - unused build cache\n"
     });
     text
 }

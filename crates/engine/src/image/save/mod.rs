@@ -16,7 +16,7 @@ use ketch_spec::{Digest, Platform, Reference};
 
 use super::resolve::{assemble, choose_manifest, resolve_merged};
 use super::variant::{not_provided, select};
-use super::{ArchiveObserver, Image, ImageError, no_such_image, read_all};
+use super::{ArchiveObserver, Image, ImageError, no_such_image, read_all, resolve};
 use crate::{Engine, Error, ErrorKind, Result};
 
 /// What `save` writes.
@@ -165,7 +165,10 @@ fn choose(engine: &Engine, wanted: &[String], platforms: &[Platform]) -> Result<
     for text in wanted {
         for (image, name) in find(engine, text)? {
             let image = narrow(engine, text, image, platforms)?;
-            match chosen.iter_mut().find(|other| other.image.id == image.id) {
+            match chosen
+                .iter_mut()
+                .find(|other| is_same(&other.image, &image))
+            {
                 Some(same) => same
                     .names
                     .extend(name.filter(|name| !same.names.contains(name))),
@@ -177,6 +180,10 @@ fn choose(engine: &Engine, wanted: &[String], platforms: &[Platform]) -> Result<
         }
     }
     Ok(chosen)
+}
+
+fn is_same(one: &Image, other: &Image) -> bool {
+    one.id == other.id && one.target.digest == other.target.digest
 }
 
 /// The image for the wanted platforms, all of which must be here.
@@ -206,13 +213,12 @@ fn find(engine: &Engine, text: &str) -> Result<Vec<(Image, Option<Reference>)>> 
     {
         let mut found = Vec::new();
         for image in read_all(engine)? {
-            let names: Vec<_> = image
-                .references
-                .iter()
-                .filter(|r| r.name() == repository.name())
-                .cloned()
-                .collect();
-            found.extend(names.into_iter().map(|name| (image.clone(), Some(name))));
+            let names = image.references.into_iter();
+            for name in names.filter(|name| name.name() == repository.name()) {
+                // By the name, because names of one image can mean different manifests or indexes of it.
+                let meant = resolve(engine, &name.to_string())?;
+                found.push((meant, Some(name)));
+            }
         }
         if !found.is_empty() {
             return Ok(found);

@@ -2,6 +2,10 @@
 //!
 //! The file is rotated at [`MAX_FILE_BYTES`]; the half before stays until the next rotation.
 
+mod document;
+mod listen;
+mod select;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -14,6 +18,10 @@ use serde::{Deserialize, Serialize};
 use crate::container::ContainerConfig;
 use crate::lock::LeafLock;
 use crate::{Engine, Error, ErrorKind, Result};
+
+pub use document::document;
+pub use listen::Listener;
+pub use select::{KEYS, Selection};
 
 /// Size in bytes at which the file is rotated.
 pub const MAX_FILE_BYTES: u64 = 4 << 20;
