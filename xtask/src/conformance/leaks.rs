@@ -104,7 +104,8 @@ fn cgroups(directory: &Path, depth: usize, things: &mut BTreeSet<String>) {
         let path = entry.path();
         let name = entry.file_name().to_string_lossy().into_owned();
         // an engine's own parent group stays; what counts are groups of containers in it
-        let parent = ["libpod_parent", "ketch-conformance", "docker"].contains(&name.as_str());
+        let parent =
+            ["libpod_parent", "conmon", "ketch-conformance", "docker"].contains(&name.as_str());
         let text = path.display().to_string();
         if !parent && CGROUPS.iter().any(|part| text.contains(part)) {
             things.insert(format!("control group {text}"));
