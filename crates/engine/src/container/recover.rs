@@ -56,7 +56,6 @@ pub(super) fn forget_hidden(
         return Ok(());
     }
     if let Ok(Some(_lock)) = OwnerLock::take(&engine.paths().owner_lock(&config.id)) {
-        tear_down::run_dir(engine, &config.id)?;
         remove::commit(engine, config, true)?;
     }
     Ok(())

@@ -48,7 +48,6 @@ pub fn remove(engine: &Engine, wanted: &str, options: RemoveOptions) -> Result<(
         Reached::Answered(Reply::Failed(error)) => return Err(error),
         Reached::Answered(_) => {}
         Reached::Owned { lock, config, .. } => {
-            tear_down::run_dir(engine, &id)?;
             commit(engine, &config, options.volumes || config.auto_remove)?;
             drop(lock);
         }
@@ -86,7 +85,7 @@ pub fn commit(engine: &Engine, config: &ContainerConfig, volumes: bool) -> Resul
     let aside = engine.paths().container_removing(&config.id, volumes);
     // Commit point: the container is gone.
     fs::rename(&place, &aside).map_err(|error| io_error("rename", &place, &error))?;
-    finish_dir(engine, &aside, Some(config), volumes)?;
+    finish_dir(engine, &config.id, &aside, Some(config), volumes)?;
     if !config.hidden {
         let _ = event::publish(engine, &Event::of_container("destroy", config));
     }
@@ -112,7 +111,7 @@ pub(super) fn finish(engine: &Engine, name: &str) -> Result<()> {
     };
     let config =
         record::read_if_there::<ContainerConfig>(&aside.join("config.json")).unwrap_or_default();
-    finish_dir(engine, &aside, config.as_ref(), volumes)
+    finish_dir(engine, &id, &aside, config.as_ref(), volumes)
 }
 
 /// Removes what a killed `create` left: a directory without a state that nobody owns.
@@ -132,7 +131,7 @@ pub(super) fn sweep_unfinished(engine: &Engine, id: &Id) -> Result<()> {
     if config.is_none() {
         names::release_all(engine, names::CONTAINER, id)?;
     }
-    finish_dir(engine, &aside, config.as_ref(), true)
+    finish_dir(engine, id, &aside, config.as_ref(), true)
 }
 
 /// Takes back a container whose `create` failed before its commit point. The caller holds its owner lock.
@@ -140,16 +139,19 @@ pub(super) fn discard(engine: &Engine, config: &ContainerConfig) -> Result<()> {
     let place = engine.paths().container_dir(&config.id);
     let aside = engine.paths().container_removing(&config.id, true);
     fs::rename(&place, &aside).map_err(|error| io_error("rename", &place, &error))?;
-    finish_dir(engine, &aside, Some(config), true)
+    finish_dir(engine, &config.id, &aside, Some(config), true)
 }
 
-/// What comes after the commit point, in an order that can be repeated: the config goes last with the files.
+/// What comes after the commit point, in an order that can be repeated: the config goes last with the files. The run
+/// directory goes before them, because nobody would know of it without them.
 fn finish_dir(
     engine: &Engine,
+    id: &Id,
     aside: &Path,
     config: Option<&ContainerConfig>,
     volumes: bool,
 ) -> Result<()> {
+    tear_down::run_dir(engine, id)?;
     if let Some(config) = config {
         names::release(engine, names::CONTAINER, &config.name, &config.id)?;
         for mount in &config.mounts {
