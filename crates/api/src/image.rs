@@ -38,7 +38,8 @@ pub fn list(shared: &Shared, call: &Call) -> Result<Reply> {
     ))
 }
 
-fn summary(one: &ImageSummary, with_shared: bool) -> Value {
+/// One image as lists have it.
+pub fn summary(one: &ImageSummary, with_shared: bool) -> Value {
     let image = &one.image;
     let names = |references: &[Reference]| {
         references
@@ -109,12 +110,16 @@ pub fn remove(shared: &Shared, call: &Call) -> Result<Reply> {
         no_prune: call.query.flag("noprune"),
         platforms: platforms(&call.query, "platforms")?,
     };
-    let removed = image::remove(&shared.engine, &call.name, &options)?;
-    let lines = removed.into_iter().map(|line| match line {
+    let lines = image::remove(&shared.engine, &call.name, &options)?;
+    Ok(Reply::json(lines.into_iter().map(removed).collect()))
+}
+
+/// One line of what a removal or a prune did.
+pub fn removed(line: RemovedImage) -> Value {
+    match line {
         RemovedImage::Untagged(name) => json!({"Untagged": name}),
         RemovedImage::Deleted(id) => json!({"Deleted": id}),
-    });
-    Ok(Reply::json(lines.collect()))
+    }
 }
 
 /// The parameter `platform`: a JSON document (image specification, "platform"), or `os/arch[/variant]`.

@@ -4,10 +4,12 @@
 //! thread, and becomes a [`reply::Reply`]. The server keeps no container state: what it holds in memory are
 //! connections (clients that attached before the start, exec sessions), so it may be killed at any time.
 
+mod archive;
 mod call;
 mod connection;
 mod container;
 mod error;
+mod events;
 mod filters;
 mod image;
 mod image_pull;
@@ -20,6 +22,7 @@ mod route;
 mod server;
 mod shared;
 mod system;
+mod upload;
 mod version;
 mod volume;
 

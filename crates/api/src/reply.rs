@@ -17,7 +17,12 @@ use crate::error::status;
 use crate::version::NEWEST;
 
 /// The body of every response.
-pub type ReplyBody = BoxBody<Bytes, Infallible>;
+pub type ReplyBody = BoxBody<Bytes, Cut>;
+
+/// A stream ended before its end: the connection is broken off, so that the client knows.
+#[derive(Debug, thiserror::Error)]
+#[error("the stream is not whole")]
+pub struct Cut;
 
 /// Content type of JSON documents.
 pub const JSON: &str = "application/json";
@@ -122,15 +127,18 @@ impl Reply {
 pub fn response(reply: Reply) -> (Response<ReplyBody>, Option<(Produce, Sink)>) {
     let mut running = None;
     let (content_type, body) = match reply.content {
-        Content::Empty => (None, Empty::new().boxed()),
+        Content::Empty => (None, Empty::new().map_err(never).boxed()),
         Content::Json(value) => {
             let mut text = value.to_string();
             text.push('\n');
-            (Some(JSON), Full::new(Bytes::from(text)).boxed())
+            (
+                Some(JSON),
+                Full::new(Bytes::from(text)).map_err(never).boxed(),
+            )
         }
         Content::Text(text) => (
             Some("text/plain; charset=utf-8"),
-            Full::new(Bytes::from(text)).boxed(),
+            Full::new(Bytes::from(text)).map_err(never).boxed(),
         ),
         Content::Stream(produce) => {
             let (sender, receiver) = mpsc::channel(QUEUED_PIECES);
@@ -170,13 +178,28 @@ pub fn with_common_headers(mut response: Response<ReplyBody>) -> Response<ReplyB
     response
 }
 
+fn never(error: Infallible) -> Cut {
+    match error {}
+}
+
 /// Where a producer puts its pieces.
-pub struct Sink(mpsc::Sender<Bytes>);
+pub struct Sink(mpsc::Sender<Result<Bytes, Cut>>);
 
 impl Sink {
     /// Hands a piece over, waiting for the client if need be; false if it has gone.
     pub fn send(&self, piece: impl Into<Bytes>) -> bool {
-        self.0.blocking_send(piece.into()).is_ok()
+        self.0.blocking_send(Ok(piece.into())).is_ok()
+    }
+
+    /// Breaks the connection off.
+    pub fn abort(&self) {
+        // A client that has gone knows already.
+        let _ = self.0.blocking_send(Err(Cut));
+    }
+
+    /// Whether the client has gone.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
     }
 
     /// Hands a document over, with a newline.
@@ -186,19 +209,19 @@ impl Sink {
 }
 
 /// A body of pieces as they come.
-struct Pieces(mpsc::Receiver<Bytes>);
+struct Pieces(mpsc::Receiver<Result<Bytes, Cut>>);
 
 impl Body for Pieces {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Cut;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         self.0
             .poll_recv(context)
-            .map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+            .map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 }
 

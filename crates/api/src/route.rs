@@ -5,10 +5,14 @@ use ketch_engine::Result;
 use crate::call::{Call, decode};
 use crate::reply::Reply;
 use crate::shared::Shared;
-use crate::{container, image, image_pull, network, system, volume};
+use crate::upload::Upload;
+use crate::{archive, container, events, image, image_pull, network, system, volume};
 
 /// A handler: converts, calls one verb, converts. Runs on a blocking thread.
 pub type Handler = fn(&Shared, &Call) -> Result<Reply>;
+
+/// A handler that reads the body itself.
+pub type Uploader = fn(&Shared, &Call, Upload) -> Result<Reply>;
 
 /// What happens on a route.
 #[derive(Clone, Copy)]
@@ -19,6 +23,8 @@ pub enum Action {
     Attach,
     /// The connection becomes an exec session's standard streams.
     ExecStart,
+    /// As a verb, of a body that is read as it comes.
+    Upload(Uploader),
     /// Docker has it and we do not, yet.
     NotServed,
 }
@@ -91,7 +97,22 @@ pub const ROUTES: &[Route] = &[
     },
     verb("POST", "/exec/{id}/resize", container::exec::resize),
     verb("GET", "/exec/{id}/json", container::exec::inspect),
+    verb("GET", "/containers/{id}/changes", archive::changes),
+    verb("GET", "/containers/{id}/export", archive::export),
+    verb("POST", "/containers/prune", archive::prune_containers),
+    verb("POST", "/commit", archive::commit),
     verb("GET", "/images/json", image::list),
+    verb("GET", "/images/get", archive::save),
+    verb("GET", "/images/{name}/get", archive::save_one),
+    verb("POST", "/images/prune", archive::prune_images),
+    Route {
+        method: "POST",
+        pattern: "/images/load",
+        action: Action::Upload(archive::load),
+    },
+    verb("POST", "/build/prune", archive::prune_cache),
+    verb("GET", "/events", events::handle),
+    verb("GET", "/system/df", archive::usage),
     verb("POST", "/images/create", image_pull::handle),
     verb("GET", "/images/{name}/json", image::inspect),
     verb("GET", "/images/{name}/history", image::history),
@@ -110,8 +131,6 @@ pub const ROUTES: &[Route] = &[
     verb("POST", "/volumes/prune", volume::prune),
     verb("GET", "/volumes/{id}", volume::inspect),
     verb("DELETE", "/volumes/{id}", volume::remove),
-    not_served("GET", "/containers/{id}/changes"),
-    not_served("GET", "/containers/{id}/export"),
     not_served("GET", "/containers/{id}/stats"),
     not_served("POST", "/containers/{id}/update"),
     not_served("GET", "/containers/{id}/attach/ws"),
@@ -121,23 +140,14 @@ pub const ROUTES: &[Route] = &[
     not_served("GET", "/containers/{id}/checkpoints"),
     not_served("POST", "/containers/{id}/checkpoints"),
     not_served("DELETE", "/containers/{id}/checkpoints/{name}"),
-    not_served("POST", "/containers/prune"),
     not_served("POST", "/build"),
-    not_served("POST", "/build/prune"),
     not_served("POST", "/build/cancel"),
     not_served("GET", "/images/{name}/attestations"),
     not_served("POST", "/images/{name}/push"),
     not_served("GET", "/images/search"),
-    not_served("POST", "/images/prune"),
-    not_served("POST", "/images/load"),
-    not_served("GET", "/images/get"),
-    not_served("GET", "/images/{name}/get"),
-    not_served("POST", "/commit"),
     not_served("GET", "/distribution/{name}/json"),
     not_served("PUT", "/volumes/{id}"),
     not_served("POST", "/auth"),
-    not_served("GET", "/events"),
-    not_served("GET", "/system/df"),
     not_served("POST", "/session"),
     not_served("POST", "/grpc"),
     not_served("GET", "/plugins"),

@@ -19,8 +19,9 @@ use crate::connection;
 use crate::error::ServeError;
 use crate::listen::OwnSocket;
 use crate::reply::{Content, Reply, ReplyBody, response};
-use crate::route::{self, Action, Handler};
+use crate::route::{self, Action, Handler, Uploader};
 use crate::shared::Shared;
+use crate::upload::Upload;
 use crate::version;
 
 /// The longest body of a request that is a document.
@@ -167,7 +168,7 @@ async fn handle(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Result<
             ));
         }
         Action::Attach | Action::ExecStart => connection::Upgrade::of(&mut request),
-        Action::Verb(_) => None,
+        Action::Verb(_) | Action::Upload(_) => None,
     };
     let header = |name: &str| {
         let value = request.headers().get(name);
@@ -178,9 +179,14 @@ async fn handle(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Result<
     let content_type = content_type.split(';').next().unwrap_or_default();
     let content_type = content_type.trim().to_lowercase();
     let registry_auth = header("x-registry-auth");
+    let mut upload = None;
     // What follows the head of an attach without an upgrade is its standard input, which does not end.
     let body = match route.action {
         Action::Attach => Bytes::new(),
+        Action::Upload(uploader) => {
+            upload = Some((uploader, Upload::new(request.into_body())));
+            Bytes::new()
+        }
         _ => read_body(request.into_body()).await?,
     };
     let call = Call {
@@ -191,12 +197,38 @@ async fn handle(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Result<
         registry_auth,
         body,
     };
+    if let Some((uploader, upload)) = upload {
+        return run_upload(shared, uploader, call, upload)
+            .await
+            .map(Answer::Reply);
+    }
     match route.action {
         Action::Verb(handler) => run(shared, handler, call).await.map(Answer::Reply),
         Action::Attach => connection::attach(shared, call, upgrade).await,
         Action::ExecStart => connection::start_exec(shared, call, upgrade).await,
-        Action::NotServed => Ok(Answer::Reply(Reply::page_not_found())),
+        Action::NotServed | Action::Upload(_) => Ok(Answer::Reply(Reply::page_not_found())),
     }
+}
+
+/// As [`run`], as long as the client sends: so many at once as there may be streams.
+async fn run_upload(
+    shared: &Arc<Shared>,
+    uploader: Uploader,
+    call: Call,
+    upload: Upload,
+) -> Result<Reply> {
+    let permit = Arc::clone(&shared.long)
+        .try_acquire_owned()
+        .map_err(|error| {
+            Error::caused(ErrorKind::Unavailable, "too many streams are open", &error)
+        })?;
+    let shared = Arc::clone(shared);
+    on_blocking_thread(move || {
+        let reply = uploader(&shared, &call, upload);
+        drop(permit);
+        reply
+    })
+    .await
 }
 
 async fn run(shared: &Arc<Shared>, handler: Handler, call: Call) -> Result<Reply> {

@@ -233,14 +233,14 @@ fn line(id: &str, status: &Status, columns: usize) -> String {
             word,
             done_bytes,
             total_bytes: 0,
-        } => format!("{id}: {word} {:>8}", size::human(*done_bytes)),
+        } => format!("{id}: {word} {:>8}", size::human_long(*done_bytes)),
         Status::Bar {
             word,
             done_bytes,
             total_bytes,
         } => {
-            let done = size::human(*done_bytes);
-            let total = size::human(*total_bytes);
+            let done = size::human_long(*done_bytes);
+            let total = size::human_long(*total_bytes);
             let bar = if columns > BAR_COLUMNS {
                 bar(*done_bytes, *total_bytes)
             } else {

@@ -31,9 +31,12 @@ pub fn confirm(warning: &str) -> Result<bool, Failure> {
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// `7.83MB` of a report's last line.
+/// `7.832MB` of a report's last line.
 pub fn reclaimed(bytes: u64) -> String {
-    format!("Total reclaimed space: {}", ketch_spec::size::human(bytes))
+    format!(
+        "Total reclaimed space: {}",
+        ketch_spec::size::human_long(bytes)
+    )
 }
 
 /// The earliest of the `until` filters.

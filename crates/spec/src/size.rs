@@ -84,6 +84,16 @@ pub fn human(bytes: u64) -> String {
     )
 }
 
+/// `7.832MB`: 1000-based units, four significant digits.
+pub fn human_long(bytes: u64) -> String {
+    scaled(
+        bytes as f64,
+        1000.0,
+        &["B", "kB", "MB", "GB", "TB", "PB", "EB"],
+        4,
+    )
+}
+
 /// `8.583MiB`: 1024-based units, four significant digits.
 pub fn human_binary(bytes: u64) -> String {
     scaled(

@@ -37,6 +37,24 @@ pub fn handle(shared: &Shared, call: &Call) -> Result<Reply> {
     Ok(Reply::json(Value::Array(summaries)))
 }
 
+/// All containers, with their sizes.
+///
+/// # Errors
+/// They cannot be read.
+pub fn all_with_sizes(engine: &Engine) -> Result<Value> {
+    let now = Timestamp::now();
+    let mut summaries = Vec::new();
+    for one in container::list(engine)? {
+        match summary(engine, &one, now, true) {
+            Ok(value) => summaries.push(value),
+            // Removed since it was listed.
+            Err(error) if error.kind == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Value::Array(summaries))
+}
+
 fn summary(engine: &Engine, one: &Container, now: Timestamp, with_size: bool) -> Result<Value> {
     let Container { config, state } = one;
     let inspected = container::inspect(engine, config.id.as_str())?;

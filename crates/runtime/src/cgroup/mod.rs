@@ -264,8 +264,9 @@ impl Cgroup {
         if let Some(unit) = &self.unit {
             systemd::update(unit, resources)?;
         }
-        if let Layout::V1(groups) = &mut self.layout {
-            groups.complete(&self.path, resources)?;
+        match &mut self.layout {
+            Layout::V1(groups) => groups.complete(&self.path, resources)?,
+            Layout::V2(group) => group.complete(resources)?,
         }
         self.set_limits(resources)
     }

@@ -37,7 +37,7 @@ mod wait;
 
 pub use inspect::inspect_value;
 pub use list::networks;
-pub use prune::prune;
+pub use prune::report as prune_report;
 
 /// All of them.
 pub const COMMANDS: &[&Command] = &[

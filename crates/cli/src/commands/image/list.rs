@@ -235,9 +235,9 @@ fn row(
         .with("Size", size::human(image.size_bytes))
         .with("Containers", summary.containers.to_string())
         .with("VirtualSize", size::human(image.size_bytes))
-        .with("SharedSize", size::human(summary.shared_bytes))
+        .with("SharedSize", size::human_long(summary.shared_bytes))
         .with(
             "UniqueSize",
-            size::human(image.size_bytes.saturating_sub(summary.shared_bytes)),
+            size::human_long(image.size_bytes.saturating_sub(summary.shared_bytes)),
         )
 }

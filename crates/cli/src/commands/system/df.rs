@@ -67,12 +67,12 @@ impl Usage {
         let percent = percent
             .map(|percent| format!(" ({percent}%)"))
             .unwrap_or_default();
-        let reclaimable = size::human(self.reclaimable_bytes);
+        let reclaimable = size::human_long(self.reclaimable_bytes);
         Row::new()
             .with("Type", kind)
             .with("TotalCount", self.total.to_string())
             .with("Active", self.active.to_string())
-            .with("Size", size::human(self.bytes))
+            .with("Size", size::human_long(self.bytes))
             .with("Reclaimable", format!("{reclaimable}{percent}"))
     }
 }
@@ -132,6 +132,6 @@ fn cache(engine: &Engine, disk: &image::DiskUsage) -> Result<Row, Failure> {
         bytes: disk.cache_bytes,
         ..Usage::default()
     };
-    let bytes = size::human(disk.cache_bytes);
+    let bytes = size::human_long(disk.cache_bytes);
     Ok(usage.row("Build Cache").with("Reclaimable", bytes))
 }

@@ -66,7 +66,7 @@ pub fn render(engine: &Engine, format: &str, now: Timestamp) -> Result<String, F
             IMAGES.render(&images, "", false)?,
             CONTAINERS.render(&containers, "", false)?,
             VOLUMES.render(&volumes, "", false)?,
-            size::human(cache_bytes),
+            size::human_long(cache_bytes),
             CACHE.render(&cache, "", false)?,
         ));
     }
@@ -119,7 +119,7 @@ fn volume_rows(engine: &Engine) -> Result<Vec<Row>, Failure> {
             .with("Mountpoint", found.mountpoint.display().to_string())
             .with_labels(&found.record.labels)
             .with("Links", found.users.len().to_string())
-            .with("Size", size::human(volume::size_bytes(found)))
+            .with("Size", size::human_long(volume::size_bytes(found)))
     };
     Ok(all.iter().map(row).collect())
 }

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use ketch_engine::{Engine, image, layer, network, volume};
+use ketch_engine::{Engine, container, image, layer, network, volume};
 use ketch_spec::Digest;
 
 use crate::command::{Command, Outcome, Verb};
@@ -48,8 +48,9 @@ impl Verb for Args {
             return Err(Failure::Told(1));
         }
         let engine = context.engine()?;
-        let containers = commands::container::prune(engine, &filters)?;
-        output::print(&containers.report())?;
+        let until = prompt::until(&filters)?;
+        let containers = container::prune(engine, &filters, until)?;
+        output::print(&commands::container::prune_report(&containers))?;
         let networks = network::prune(engine, &commands::network::prune::options(&filters)?)?;
         output::print(&commands::network::prune::report(&networks))?;
         let mut bytes = containers.bytes;

@@ -57,6 +57,12 @@ impl Group {
         Err(SysError::on("mkdir", &self.directory, Errno::NOENT))
     }
 
+    /// Has controllers handed down that it did not need before.
+    pub fn complete(&self, resources: &LinuxResources) -> Result<()> {
+        let parent = self.directory.parent().unwrap_or(Path::new(MOUNT));
+        domain::hand_down(parent, &wanted(resources)).map_err(domain::explain)
+    }
+
     pub fn open(path: &str) -> Self {
         Self {
             directory: Path::new(MOUNT).join(path.trim_start_matches('/')),
