@@ -123,6 +123,8 @@ fn configure(program: &str, bundle: &Path) -> Outcome {
     let text = fs::read_to_string(&path).map_err(|error| failed(&error))?;
     let mut spec: serde_json::Value =
         serde_json::from_str(&text).map_err(|error| failed(&error))?;
+    // what the oldest of the runtimes knows
+    spec["ociVersion"] = "1.0.2".into();
     spec["process"]["terminal"] = false.into();
     spec["process"]["args"] = vec!["true"].into();
     if let Some(process) = spec["process"].as_object_mut() {
