@@ -7,40 +7,22 @@ use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use ketch_registry::{Client, ClientOptions, CredentialFile, Error, Kept, Login, RetryPolicy};
-use ketch_spec::image::{Descriptor, media_type};
-use ketch_spec::{Digest, Reference};
-use server::{Reply, Request, Server};
+use ketch_registry::{Client, ClientOptions, CredentialFile, Error, Kept, Login};
+use ketch_spec::Reference;
+use ketch_spec::image::media_type;
+use server::{Reply, Request, Server, descriptor, impatient};
 
 const MANIFEST: &str = r#"{"schemaVersion":2,"config":{"mediaType":"a","digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":2},"layers":[]}"#;
 
 fn client(credentials: Option<&Path>) -> Client {
-    let pause = Duration::from_millis(1);
-    let retry = RetryPolicy {
-        attempts: 2,
-        first_delay: pause,
-        longest_delay: pause,
-    };
     let credentials = credentials.map(Into::into);
     Client::new(ClientOptions {
-        retry,
+        retry: impatient(2),
         credentials,
         ..ClientOptions::default()
     })
     .unwrap()
-}
-
-fn descriptor(content: &[u8]) -> Descriptor {
-    Descriptor {
-        media_type: media_type::LAYER.into(),
-        digest: Digest::of(content),
-        size: content.len() as u64,
-        platform: None,
-        annotations: Default::default(),
-        other: Default::default(),
-    }
 }
 
 fn reference(server: &Server) -> Reference {

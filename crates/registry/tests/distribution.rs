@@ -4,44 +4,16 @@
 mod server;
 
 use std::io::Read;
-use std::time::Duration;
 
-use ketch_registry::{Client, ClientOptions, Error, Proxies, RetryPolicy, Rule};
+use ketch_registry::{Client, ClientOptions, Error, Proxies, Rule};
 use ketch_spec::image::{Descriptor, Index, media_type};
 use ketch_spec::{Digest, Reference};
-use server::{Reply, Server};
+use server::{Reply, Server, client, descriptor, options};
 
 const MANIFEST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"a","digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":2},"layers":[]}"#;
 
-fn options() -> ClientOptions {
-    let pause = Duration::from_millis(1);
-    ClientOptions {
-        retry: RetryPolicy {
-            attempts: 3,
-            first_delay: pause,
-            longest_delay: pause,
-        },
-        ..ClientOptions::default()
-    }
-}
-
-fn client() -> Client {
-    Client::new(options()).unwrap()
-}
-
 fn reference(server: &Server) -> Reference {
     format!("{}/team/app:1", server.address).parse().unwrap()
-}
-
-fn descriptor(content: &[u8]) -> Descriptor {
-    Descriptor {
-        media_type: media_type::LAYER.into(),
-        digest: Digest::of(content),
-        size: content.len() as u64,
-        platform: None,
-        annotations: Default::default(),
-        other: Default::default(),
-    }
 }
 
 fn read(client: &Client, reference: &Reference, blob: &Descriptor) -> Result<Vec<u8>, String> {

@@ -6,42 +6,15 @@ mod server;
 use std::io::Read;
 use std::time::Duration;
 
-use ketch_registry::{Client, ClientOptions, Error, RetryPolicy};
+use ketch_registry::{Client, ClientOptions, Error};
 use ketch_spec::image::{Descriptor, media_type};
 use ketch_spec::{Digest, Reference};
-use server::{Reply, Request, Server};
+use server::{Reply, Request, Server, client, descriptor, options};
 
 const MANIFEST: &[u8] = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":2},"layers":[]}"#;
 
-fn options() -> ClientOptions {
-    let pause = Duration::from_millis(1);
-    ClientOptions {
-        retry: RetryPolicy {
-            attempts: 3,
-            first_delay: pause,
-            longest_delay: pause,
-        },
-        ..ClientOptions::default()
-    }
-}
-
-fn client() -> Client {
-    Client::new(options()).unwrap()
-}
-
 fn reference(server: &Server) -> Reference {
     format!("{}/app:1", server.address).parse().unwrap()
-}
-
-fn descriptor(content: &[u8]) -> Descriptor {
-    Descriptor {
-        media_type: media_type::LAYER.into(),
-        digest: Digest::of(content),
-        size: content.len() as u64,
-        platform: None,
-        annotations: Default::default(),
-        other: Default::default(),
-    }
 }
 
 fn manifest() -> Reply {

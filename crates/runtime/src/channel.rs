@@ -68,13 +68,7 @@ impl Channel {
 
     /// A socket in the file system that whoever connects to speaks over like the parent.
     pub fn listen(path: &Path) -> ketch_sys::Result<OwnedFd> {
-        let socket = socket_with(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .called("socket")?;
+        let socket = socket()?;
         let address = SocketAddrUnix::new(path).called_on("bind", path)?;
         bind(&socket, &address).called_on("bind", path)?;
         listen(&socket, BACKLOG).called_on("listen", path)?;
@@ -83,13 +77,7 @@ impl Channel {
 
     /// Connects to such a socket: `ECONNREFUSED` if nobody listens any more.
     pub fn connect(path: &Path) -> ketch_sys::Result<Self> {
-        let socket = socket_with(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .called("socket")?;
+        let socket = socket()?;
         let address = SocketAddrUnix::new(path).called_on("connect", path)?;
         connect(&socket, &address).called_on("connect", path)?;
         Ok(Self(socket))
@@ -200,6 +188,16 @@ impl Channel {
         };
         decode(*tag, text, descriptor).map(Some)
     }
+}
+
+fn socket() -> ketch_sys::Result<OwnedFd> {
+    socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .called("socket")
 }
 
 impl AsFd for Channel {

@@ -3,20 +3,11 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use ketch_engine::container::ALWAYS_MOUNTED;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::StepError;
-
-/// What every container has mounted.
-const ALWAYS: [&str; 6] = [
-    "/dev",
-    "/proc",
-    "/sys",
-    "/etc/hosts",
-    "/etc/hostname",
-    "/etc/resolv.conf",
-];
 
 /// Paths that were not there before the step.
 #[derive(Debug)]
@@ -29,7 +20,7 @@ impl Stubs {
     /// Notes which of the mount points, and of the directories above them, are missing in `root`.
     pub fn find(root: BorrowedFd<'_>, targets: &[&str]) -> Result<Self, StepError> {
         let mut missing = Vec::new();
-        for target in ALWAYS.iter().chain(targets) {
+        for target in ALWAYS_MOUNTED.iter().chain(targets) {
             for path in Path::new(target).ancestors() {
                 if path == Path::new("/") || exists(root, path)? {
                     break;

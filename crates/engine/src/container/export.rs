@@ -46,23 +46,13 @@ fn write(tree: &OwnedFd, writer: &mut dyn Write) -> Result<()> {
 /// The root mount of a running container, alone: a copy of it that has nothing mounted in it. None: it does not run any
 /// more.
 fn running_root(engine: &Engine, id: &Id) -> Result<Option<OwnedFd>> {
-    let (_, state) = load::load(engine, id)?;
-    if state.pid == 0 {
-        return match load::is_live(state.status) {
-            true => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("Container {id} is restarting, wait until the container is running"),
-            )),
-            false => Ok(None),
-        };
-    }
-    let path = format!("/proc/{}/ns/mnt", state.pid);
-    let opened = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    // If the same process still runs the container, then it was not somebody else's who got its number.
-    let (_, now) = load::load(engine, id)?;
-    if now.pid != state.pid || now.started != state.started {
+    let open = |pid| {
+        let path = format!("/proc/{pid}/ns/mnt");
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    };
+    let Some((_, opened)) = root::of_running(engine, id, open)? else {
         return Ok(None);
-    }
+    };
     let namespace = opened.map_err(|errno| failed("open", &errno))?;
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| copy_root(&namespace));

@@ -13,7 +13,7 @@ use super::config::ContainerConfig;
 use crate::{Error, ErrorKind, Result};
 
 /// What every container has mounted.
-const ALWAYS: [&str; 6] = [
+pub const ALWAYS_MOUNTED: [&str; 6] = [
     "/dev",
     "/proc",
     "/sys",
@@ -31,7 +31,7 @@ pub(super) fn mount_points(
 ) -> Result<BTreeSet<Vec<u8>>> {
     let targets = config.mounts.iter().map(|mount| mount.target.as_str());
     let mut candidates = BTreeSet::new();
-    for target in ALWAYS.into_iter().chain(targets) {
+    for target in ALWAYS_MOUNTED.into_iter().chain(targets) {
         for path in Path::new(target.trim_start_matches('/')).ancestors() {
             if !path.as_os_str().is_empty() {
                 candidates.insert(path.as_os_str().as_bytes().to_vec());

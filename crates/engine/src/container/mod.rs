@@ -62,6 +62,7 @@ pub use exec::exec;
 pub use export::export;
 pub use inspect::inspect;
 pub use kill::kill;
+pub use left_out::ALWAYS_MOUNTED;
 pub use load::{Container, list, load, resolve};
 pub use logs::{LogLine, LogOptions, LogReader, logs};
 pub use pause::{pause, unpause};

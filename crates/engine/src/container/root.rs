@@ -6,13 +6,17 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use ketch_spec::Id;
+
 use super::config::ContainerConfig;
+use super::load;
 use crate::layer::LayerUse;
 use crate::layer::mount::{self, Writable};
 use crate::record::Durability;
 use crate::{Engine, Error, ErrorKind, Result, layer};
 
-/// Mounts the root, writable; its layers are in use as long as the other half of the result lives. Only for whoever holds the owner lock: two overlays over one writable layer are undefined.
+/// Mounts the root, writable; its layers are in use as long as the other half of the result lives. Only for whoever
+/// holds the owner lock: two overlays over one writable layer are undefined.
 ///
 /// # Errors
 /// `NotFound` if a layer is missing, `Unsupported` if the kernel refuses the stack.
@@ -29,6 +33,32 @@ pub fn mount(engine: &Engine, config: &ContainerConfig) -> Result<(OwnedFd, Laye
             volatile,
         }),
     )
+}
+
+/// What `open` makes of the first process of a running container. None: it does not run any more, or not yet again.
+///
+/// # Errors
+/// `Conflict` while it restarts; as reading.
+pub(super) fn of_running<T>(
+    engine: &Engine,
+    id: &Id,
+    open: impl FnOnce(u32) -> T,
+) -> Result<Option<(ContainerConfig, T)>> {
+    let (config, state) = load::load(engine, id)?;
+    if state.pid == 0 {
+        return match load::is_live(state.status) {
+            true => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("Container {id} is restarting, wait until the container is running"),
+            )),
+            false => Ok(None),
+        };
+    }
+    let opened = open(state.pid);
+    // If the same process still runs the container, then it was not somebody else's who got its number.
+    let (_, now) = load::load(engine, id)?;
+    let same = now.pid == state.pid && now.started == state.started;
+    Ok(same.then_some((config, opened)))
 }
 
 /// Makes the directories of the writable layer.

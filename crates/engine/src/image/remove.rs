@@ -163,7 +163,8 @@ fn check_by_id(image: &Image, containers: &[Container], force: bool) -> Result<(
     }
 }
 
-fn conflict(id: &Digest, force: &str, reason: &str) -> Error {
+/// Docker's words for an image that cannot go; `force` says what force would do about it.
+pub(super) fn conflict(id: &Digest, force: &str, reason: &str) -> Error {
     Error::new(
         ErrorKind::Conflict,
         format!(

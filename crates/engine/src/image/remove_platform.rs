@@ -3,11 +3,11 @@
 use ketch_spec::image::{ImageConfig, Manifest};
 use ketch_spec::{Digest, Platform};
 
-use super::remove::layer_lines;
+use super::remove::{conflict, layer_lines};
 use super::usage::{is_running, uses};
 use super::variant::{Variant, not_provided, variants};
 use super::{ImageError, RemovedImage, collect, resolve, tell};
-use crate::{Engine, Error, ErrorKind, Result, container, event};
+use crate::{Engine, Result, container, event};
 
 /// Takes platforms out of an image. Its names and its digest stay what they are: what is gone can be pulled again.
 ///
@@ -104,16 +104,6 @@ fn check_unused(engine: &Engine, going: &[Variant], force: bool) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn conflict(id: &Digest, force: &str, reason: &str) -> Error {
-    Error::new(
-        ErrorKind::Conflict,
-        format!(
-            "conflict: unable to delete {} ({force}) - {reason}",
-            id.short()
-        ),
-    )
 }
 
 #[cfg(test)]

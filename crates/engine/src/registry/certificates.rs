@@ -1,14 +1,14 @@
 //! Docker's `certs.d`: a directory a host, `*.crt` for authorities, `x.cert` and `x.key` for ourselves.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ketch_registry::HostTrust;
 
-/// Longest certificate or key, in bytes.
-const FILE_MAX: u64 = 1 << 20;
+use super::read_bounded;
+
 /// Files of one directory that are looked at.
 const FILES_MAX: usize = 256;
 
@@ -114,17 +114,10 @@ fn read(directory: &Path, host: &str) -> Result<Option<HostTrust>, CertificatesE
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, CertificatesError> {
-    let failed = |source| CertificatesError::Read {
+    read_bounded(path).map_err(|source| CertificatesError::Read {
         path: path.to_owned(),
         source,
-    };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    let read = file.take(FILE_MAX + 1).read_to_end(&mut bytes);
-    if read.map_err(failed)? as u64 > FILE_MAX {
-        return Err(failed(io::ErrorKind::FileTooLarge.into()));
-    }
-    Ok(bytes)
+    })
 }
 
 #[cfg(test)]

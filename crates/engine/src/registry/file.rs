@@ -1,8 +1,7 @@
 //! `registries.toml`: mirrors, other locations, insecure hosts, and certificates of registries. The format is in
 //! docs/registries.md.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self};
 use std::path::{Path, PathBuf};
 
 use ketch_registry::{HostTrust, Rule};
@@ -10,8 +9,7 @@ use ketch_spec::Reference;
 use serde::Deserialize;
 use toml::Spanned;
 
-/// Longest file, in bytes: it and each certificate that it names.
-const FILE_MAX: u64 = 1 << 20;
+use super::read_bounded;
 
 /// What is wrong with the file.
 #[derive(Debug, thiserror::Error)]
@@ -111,17 +109,10 @@ pub(super) fn read_first(paths: &[PathBuf]) -> Result<Settings, FileError> {
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, FileError> {
-    let failed = |source| FileError::Read {
+    read_bounded(path).map_err(|source| FileError::Read {
         path: path.to_owned(),
         source,
-    };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    let read = file.take(FILE_MAX + 1).read_to_end(&mut bytes);
-    if read.map_err(failed)? as u64 > FILE_MAX {
-        return Err(failed(io::ErrorKind::FileTooLarge.into()));
-    }
-    Ok(bytes)
+    })
 }
 
 /// The file being read, for messages and for paths beside it.

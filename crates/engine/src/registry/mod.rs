@@ -9,7 +9,9 @@ mod login;
 pub mod manifest;
 mod search;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use ketch_registry as registry;
 use ketch_spec::Reference;
@@ -21,6 +23,21 @@ pub use registry::{Found, Proxies};
 pub use search::search;
 
 use crate::{Error, ErrorKind, Result};
+
+/// Longest file of settings, certificate or key, in bytes.
+const FILE_MAX: u64 = 1 << 20;
+
+/// Reads a file of settings, a certificate or a key.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path)?
+        .take(FILE_MAX + 1)
+        .read_to_end(&mut bytes)?;
+    match read as u64 > FILE_MAX {
+        true => Err(io::ErrorKind::FileTooLarge.into()),
+        false => Ok(bytes),
+    }
+}
 
 /// How registries are reached.
 #[derive(Debug, Clone, Default)]

@@ -7,6 +7,44 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ketch_registry::{Client, ClientOptions, RetryPolicy};
+use ketch_spec::Digest;
+use ketch_spec::image::{Descriptor, media_type};
+
+/// So many attempts with hardly a pause.
+pub fn impatient(attempts: u32) -> RetryPolicy {
+    let pause = Duration::from_millis(1);
+    RetryPolicy {
+        attempts,
+        first_delay: pause,
+        longest_delay: pause,
+    }
+}
+
+pub fn options() -> ClientOptions {
+    ClientOptions {
+        retry: impatient(3),
+        ..ClientOptions::default()
+    }
+}
+
+pub fn client() -> Client {
+    Client::new(options()).unwrap()
+}
+
+/// Of a layer.
+pub fn descriptor(content: &[u8]) -> Descriptor {
+    Descriptor {
+        media_type: media_type::LAYER.into(),
+        digest: Digest::of(content),
+        size: content.len() as u64,
+        platform: None,
+        annotations: Default::default(),
+        other: Default::default(),
+    }
+}
 
 /// Bytes of a body that are kept.
 const BODY_KEPT: u64 = 64 << 10;

@@ -123,8 +123,8 @@ impl Cgroup {
     /// taken over. A path `slice:prefix:name` is a scope, which systemd makes; the caller must have one thread then.
     ///
     /// # Errors
-    /// A path that is not absolute or leaves its root; what systemd says; a limit whose controller the kernel does not have, or whose
-    /// value it refuses; what the kernel says to the making of directories. Nothing is left behind then.
+    /// A path that is not absolute or leaves its root; what systemd says; a limit whose controller the kernel does not
+    /// have, or whose value it refuses; what the kernel says to the making of directories. Nothing is left behind then.
     pub fn create(path: &str, resources: &LinuxResources) -> Result<Self> {
         values::check(resources)?;
         let cgroup = if Unit::is_meant(path) {

@@ -56,13 +56,22 @@ pub enum Streams {
     Kept,
 }
 
+/// Where the first process hears that it is to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Starter {
+    /// At the start socket: another command says so.
+    Socket,
+    /// From whoever made it.
+    Maker,
+}
+
 /// Makes a container and leaves it waiting for [`super::start`]. Returns what was asked for and is not to be had.
 ///
 /// # Errors
 /// An id that is taken; what is wrong in the bundle; what the kernel says; a failed hook. Nothing is left then, and
 /// poststop hooks have run.
 pub fn create(request: CreateRequest<'_>) -> Result<Vec<String>> {
-    let mut made = make(request, Streams::LetGo, true)?;
+    let mut made = make(request, Streams::LetGo, Starter::Socket)?;
     let mut warnings = std::mem::take(&mut made.rest.warnings);
     warnings.extend_from_slice(made.container.warnings());
     match made.container.detach() {
@@ -116,7 +125,7 @@ pub(super) fn poststop(record: &Record, state: &State, warnings: &mut Vec<String
 }
 
 /// Makes a container up to the commit point; its first process waits.
-pub(super) fn make(request: CreateRequest<'_>, streams: Streams, held: bool) -> Result<Made> {
+pub(super) fn make(request: CreateRequest<'_>, streams: Streams, starter: Starter) -> Result<Made> {
     for fd in 3..3 + request.preserve_fds {
         if !ketch_sys::process::is_open(fd as i32) {
             return Err(Refusal::NotOpen(fd).into());
@@ -135,7 +144,7 @@ pub(super) fn make(request: CreateRequest<'_>, streams: Streams, held: bool) -> 
         warnings: Vec::new(),
         surveyed: false,
     };
-    match fill(request, &spec, &bytes, streams, held, &mut rest) {
+    match fill(request, &spec, &bytes, streams, starter, &mut rest) {
         Ok((container, console)) => Ok(Made {
             container,
             console,
@@ -207,7 +216,7 @@ fn fill(
     spec: &Spec,
     bytes: &[u8],
     streams: Streams,
-    held: bool,
+    starter: Starter,
     rest: &mut Rest,
 ) -> Result<(Container, Option<OwnedFd>)> {
     let Rest {
@@ -226,6 +235,10 @@ fn fill(
     let cgroup = record.cgroup.make(spec, request.rootless, warnings)?;
     let state = record.state(Status::Creating);
     let rootfs: PathBuf = record.rootfs.clone();
+    let start_socket = match starter {
+        Starter::Socket => Some(entry.listen()?),
+        Starter::Maker => None,
+    };
     let mut container = crate::create(CreateOptions {
         cgroup: cgroup.as_ref(),
         preserve_fds: request.preserve_fds,
@@ -237,7 +250,7 @@ fn fill(
             state: &state,
             root: &rootfs,
         }),
-        start_socket: held.then(|| entry.listen()).transpose()?,
+        start_socket,
         ..CreateOptions::new(spec, Rootfs::Path(&rootfs), request.bundle, stdio(spec))
     })?;
     let hooks = spec.hooks.as_ref();

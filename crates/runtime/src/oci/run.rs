@@ -2,7 +2,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use super::create::{CreateRequest, Made, Rest, Streams, make};
+use super::create::{CreateRequest, Made, Rest, Starter, Streams, make};
 use super::delete::destroy;
 use super::error::Result;
 use super::start::poststart;
@@ -26,7 +26,7 @@ pub fn run(request: CreateRequest<'_>, streams: Streams) -> Result<Running> {
         mut container,
         console,
         mut rest,
-    } = make(request, streams, false)?;
+    } = make(request, streams, Starter::Maker)?;
     rest.warnings.extend_from_slice(container.warnings());
     if let Err(error) = container.start() {
         drop(container);

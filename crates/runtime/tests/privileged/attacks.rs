@@ -5,14 +5,14 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Stdio as ProcessStdio};
 
-use ketch_runtime::{CreateOptions, ExecOptions, Lifetime, Stdio};
+use ketch_runtime::{CreateOptions, Stdio};
 use ketch_spec::runtime::{LinuxNamespace, NamespaceKind};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::mount::{MountFlags, mount_bind, mount_remount};
 
 use crate::Case;
 use crate::entering::{Elsewhere, own_mounts};
-use crate::world::{Change, World, mount, pipes};
+use crate::world::{Change, World, exec_options, mount, pipes};
 
 pub const CASES: &[Case] = &[
     ("privileged_console_that_is_a_link_is_refused", console_link),
@@ -346,23 +346,6 @@ fn exec_into_a_leaked_directory() {
                 assert!(error.contains("chdir to cwd"), "{number}: {error}");
             }
         }
-    }
-}
-
-fn exec_options<'a>(
-    container: &'a ketch_runtime::Container,
-    process: &'a ketch_spec::runtime::Process,
-    stdio: Stdio,
-) -> ExecOptions<'a> {
-    ExecOptions {
-        target: container.pidfd(),
-        process,
-        cgroup: None,
-        stdio,
-        preserve_fds: 0,
-        seccomp: None,
-        agent: None,
-        lifetime: Lifetime::Parents,
     }
 }
 

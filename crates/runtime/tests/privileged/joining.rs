@@ -3,14 +3,14 @@
 use std::fs;
 use std::io::{Read, Write};
 
-use ketch_runtime::{Container, ExecOptions, Exit, Lifetime, Process, Stdio, WindowSize};
+use ketch_runtime::{Container, ExecOptions, Exit, Process, Stdio, WindowSize};
 use ketch_spec::runtime::{
     CpuAffinity, LinuxResources, LinuxSeccomp, NamespaceKind, Process as ProcessSpec,
     SeccompSyscall,
 };
 
 use crate::Case;
-use crate::world::{Change, Outcome, TestCgroup, World, list, namespace, pipes};
+use crate::world::{Change, Outcome, TestCgroup, World, exec_options, list, namespace, pipes};
 
 pub const CASES: &[Case] = &[
     ("privileged_exec_joins_everything", joins_everything),
@@ -34,30 +34,13 @@ pub const CASES: &[Case] = &[
     ("privileged_exec_affinity", affinity),
 ];
 
-fn options<'a>(
-    container: &'a Container,
-    process: &'a ProcessSpec,
-    stdio: Stdio,
-) -> ExecOptions<'a> {
-    ExecOptions {
-        target: container.pidfd(),
-        process,
-        cgroup: None,
-        stdio,
-        preserve_fds: 0,
-        seccomp: None,
-        agent: None,
-        lifetime: Lifetime::Parents,
-    }
-}
-
 fn process(world: &World, script: &str) -> ProcessSpec {
     world.spec(script).process.unwrap()
 }
 
 fn exec(container: &Container, process: &ProcessSpec) -> Outcome {
     let (stdio, output) = pipes();
-    let mut joined = ketch_runtime::exec(options(container, process, stdio))
+    let mut joined = ketch_runtime::exec(exec_options(container, process, stdio))
         .unwrap_or_else(|error| panic!("{error}"));
     let (stdout, stderr) = output.read();
     Outcome {
@@ -96,13 +79,13 @@ fn words_of_refusals() {
         let mut process = process(&world, "");
         process.args = list(&[program]);
         let (stdio, _output) = pipes();
-        let error = ketch_runtime::exec(options(&container, &process, stdio)).unwrap_err();
+        let error = ketch_runtime::exec(exec_options(&container, &process, stdio)).unwrap_err();
         assert_eq!(error.exit_code(), code, "{error}");
     }
     let mut process = process(&world, "");
     process.args = list(&["nope"]);
     let (stdio, _output) = pipes();
-    let error = ketch_runtime::exec(options(&container, &process, stdio)).unwrap_err();
+    let error = ketch_runtime::exec(exec_options(&container, &process, stdio)).unwrap_err();
     assert_eq!(
         error.to_string(),
         r#"exec: "nope": executable file not found in $PATH"#
@@ -134,7 +117,7 @@ fn user_capabilities_and_filter() {
     let (stdio, output) = pipes();
     let options = ExecOptions {
         seccomp: Some(&program),
-        ..options(&container, &process, stdio)
+        ..exec_options(&container, &process, stdio)
     };
     let mut joined = ketch_runtime::exec(options).unwrap();
     let (stdout, stderr) = output.read();
@@ -153,7 +136,7 @@ fn terminal() {
         columns: 6,
     });
     let mut joined =
-        ketch_runtime::exec(options(&container, &process, Stdio::Terminal { size })).unwrap();
+        ketch_runtime::exec(exec_options(&container, &process, Stdio::Terminal { size })).unwrap();
     let mut master = fs::File::from(joined.take_console().unwrap());
     master.write_all(b"hello\n").unwrap();
     let mut seen = Vec::new();
@@ -174,7 +157,7 @@ fn enters_the_cgroup() {
     let (stdio, _output) = pipes();
     let options = ExecOptions {
         cgroup: Some(&cgroup.0),
-        ..options(&container, &process, stdio)
+        ..exec_options(&container, &process, stdio)
     };
     let joined: Process = ketch_runtime::exec(options).unwrap();
     let mut expected = vec![container.pid(), joined.pid()];
@@ -189,7 +172,7 @@ fn ended_container() {
     container.wait().unwrap();
     let process = process(&world, "true");
     let (stdio, _output) = pipes();
-    let error = ketch_runtime::exec(options(&container, &process, stdio)).unwrap_err();
+    let error = ketch_runtime::exec(exec_options(&container, &process, stdio)).unwrap_err();
     assert_eq!(error.errno(), Some(rustix::io::Errno::SRCH), "{error}");
 }
 
@@ -217,7 +200,7 @@ fn dies_with_its_container() {
     let mut container = sleeper(&world);
     let process = process(&world, "exec sleep 1000");
     let (stdio, _output) = pipes();
-    let mut joined = ketch_runtime::exec(options(&container, &process, stdio)).unwrap();
+    let mut joined = ketch_runtime::exec(exec_options(&container, &process, stdio)).unwrap();
     container.kill(9).unwrap();
     assert_eq!(joined.wait().unwrap(), Exit::Signal(9));
     assert_eq!(container.wait().unwrap(), Exit::Signal(9));
@@ -266,7 +249,7 @@ fn affinity() {
         last: String::new(),
     });
     let (stdio, _output) = pipes();
-    let error = ketch_runtime::exec(options(&container, &process, stdio))
+    let error = ketch_runtime::exec(exec_options(&container, &process, stdio))
         .unwrap_err()
         .to_string();
     assert!(error.contains("no list of processors"), "{error}");

@@ -329,3 +329,21 @@ impl Drop for TestCgroup {
             .expect("remove the cgroup");
     }
 }
+
+/// A process that joins a container, with as little as possible.
+pub fn exec_options<'a>(
+    container: &'a ketch_runtime::Container,
+    process: &'a ketch_spec::runtime::Process,
+    stdio: ketch_runtime::Stdio,
+) -> ketch_runtime::ExecOptions<'a> {
+    ketch_runtime::ExecOptions {
+        target: container.pidfd(),
+        process,
+        cgroup: None,
+        stdio,
+        preserve_fds: 0,
+        seccomp: None,
+        agent: None,
+        lifetime: ketch_runtime::Lifetime::Parents,
+    }
+}

@@ -46,28 +46,14 @@ fn privileged_a_terminal_s_other_end_goes_to_the_console_socket() {
     assert!(text.contains("got hello"), "{text:?}");
     world.wait_status(&id, "stopped");
     world.runtime(["delete", &id]).ok();
-    let words = [
-        "run",
-        "-b",
-        bundle.path(),
-        "--console-socket",
-        socket.to_str().unwrap(),
-        &id,
-    ];
-    let error = world.runtime(words).fails(1);
-    assert!(error.contains("cannot use console socket"), "{error}");
-    bundle.config["process"]["terminal"] = false.into();
-    bundle.write();
-    let words = [
-        "create",
-        "-b",
-        bundle.path(),
-        "--console-socket",
-        socket.to_str().unwrap(),
-        &id,
-    ];
-    let error = world.runtime(words).fails(1);
-    assert!(error.contains("cannot use console socket"), "{error}");
+    for (verb, terminal) in [("run", true), ("create", false)] {
+        bundle.config["process"]["terminal"] = terminal.into();
+        bundle.write();
+        let socket = socket.to_str().unwrap();
+        let words = [verb, "-b", bundle.path(), "--console-socket", socket, &id];
+        let error = world.runtime(words).fails(1);
+        assert!(error.contains("cannot use console socket"), "{error}");
+    }
     world.end();
 }
 

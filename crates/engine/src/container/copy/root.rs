@@ -14,7 +14,7 @@ use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::rules;
 use crate::container::config::ContainerConfig;
-use crate::container::{channel, load, root};
+use crate::container::{channel, root};
 use crate::layer::LayerUse;
 use crate::{Engine, Error, ErrorKind, Result, volume};
 
@@ -85,28 +85,16 @@ pub(super) fn with<T: Send>(
 
 /// The root that a running container's init sees. None: it does not run any more, or not yet again.
 fn open_running(engine: &Engine, id: &Id) -> Result<Option<(OwnedFd, ContainerConfig)>> {
-    let (config, state) = load::load(engine, id)?;
-    if state.pid == 0 {
-        return match load::is_live(state.status) {
-            true => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("Container {id} is restarting, wait until the container is running"),
-            )),
-            false => Ok(None),
-        };
-    }
-    let path = format!("/proc/{}/root", state.pid);
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let opened = rustix::fs::open(&path, flags, Mode::empty());
-    // If the same process still runs the container, then it was not somebody else's who got its number.
-    let (_, now) = load::load(engine, id)?;
-    if now.pid != state.pid || now.started != state.started {
+    let path = |pid| PathBuf::from(format!("/proc/{pid}/root"));
+    let open = |pid| {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(path(pid), flags, Mode::empty());
+        opened.map_err(|errno| failed("open", &path(pid), errno))
+    };
+    let Some((config, opened)) = root::of_running(engine, id, open)? else {
         return Ok(None);
-    }
-    match opened {
-        Ok(root) => Ok(Some((root, config))),
-        Err(errno) => Err(failed("open", Path::new(&path), errno)),
-    }
+    };
+    Ok(Some((opened?, config)))
 }
 
 /// Runs `work` in a thread that has a mount namespace of its own, from which nothing gets out.
