@@ -130,6 +130,7 @@ fn any_xattr() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
         ("system.nothing", b"1".to_vec()),
         ("security.capability", capability.to_vec()),
         ("system.posix_acl_access", acl.to_vec()),
+        ("system.posix_acl_default", acl.to_vec()),
     ])
     .prop_map(|(key, value)| (key.as_bytes().to_vec(), value))
 }
@@ -171,6 +172,9 @@ fn any_entry() -> impl Strategy<Value = (Entry, Vec<u8>)> {
                 }
                 if kind == Kind::Symlink {
                     xattrs.retain(|(key, _)| !key.starts_with(b"system."));
+                }
+                if kind != Kind::Directory {
+                    xattrs.retain(|(key, _)| key != b"system.posix_acl_default");
                 }
                 entry.xattrs = xattrs;
                 let data = match kind {

@@ -525,3 +525,72 @@ fn deep_trees_are_removed() {
     sysfs::remove_tree(&target.path().join(&name)).unwrap();
     assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 0);
 }
+
+/// `user::rwx,user:1000:r-x,group::r--,mask::r-x,other::--x` as linux/posix_acl_xattr.h has it.
+const LIST: &[u8] = b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x02\0\x05\0\xe8\x03\0\0\x04\0\x04\0\xff\xff\xff\xff\x10\0\x05\0\xff\xff\xff\xff\x20\0\x01\0\xff\xff\xff\xff";
+
+#[test]
+fn privileged_default_lists_are_their_directorys_only() {
+    let parent = tempfile::tempdir().unwrap();
+    let set = |path: &Path| {
+        let parent = sysfs::open_directory(path).unwrap();
+        let key = c"system.posix_acl_default";
+        sysfs::set_xattr_at(parent.as_fd(), ".".as_ref(), key, LIST).unwrap();
+    };
+    // The place of the layer hands one on too.
+    set(parent.path());
+    let root = parent.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    let mut listed = entry(Kind::Directory, "d");
+    listed.xattrs = vec![(b"system.posix_acl_default".to_vec(), LIST.to_vec())];
+    let entries = [
+        (listed, Vec::new()),
+        directory("d/sub"),
+        file("d/file", "x"),
+        file("d/made/up/file", "x"),
+        file("d/.wh.gone", ""),
+        (entry(Kind::Fifo, "d/fifo"), Vec::new()),
+        link(Kind::Symlink, "d/link", "file"),
+        file("d/again", "x"),
+        directory("d/again"),
+        file("d/again/file", "x"),
+    ];
+    extract(&archive_of(&entries), &root).unwrap();
+    let directory = sysfs::open_directory(&root).unwrap();
+    for name in [
+        "",
+        "sub",
+        "file",
+        "made",
+        "made/up",
+        "made/up/file",
+        "gone",
+        "fifo",
+        "again",
+        "again/file",
+    ] {
+        let path = format!("d/{name}");
+        let xattrs =
+            sysfs::xattrs_at(directory.as_fd(), path.trim_end_matches('/').as_ref()).unwrap();
+        let keys: Vec<_> = xattrs
+            .iter()
+            .map(|(key, _)| key.to_str().unwrap())
+            .collect();
+        let expected: &[&str] = if name.is_empty() {
+            &["system.posix_acl_default"]
+        } else {
+            &[]
+        };
+        assert_eq!(keys, expected, "{path}");
+    }
+    let mode = |name: &str| root.join(name).symlink_metadata().unwrap().mode() & 0o7777;
+    assert_eq!(
+        (
+            mode("d/sub"),
+            mode("d/file"),
+            mode("d/made"),
+            mode("d/fifo")
+        ),
+        (0o755, 0o644, 0o755, 0o644)
+    );
+}

@@ -9,8 +9,8 @@ use ketch_sys as sys;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
-use super::Extractor;
 use super::place::{At, failed, mkdir, set_opaque, stat, timestamps, unlink};
+use super::{DEFAULT_LIST, Extractor};
 use crate::tar::{Entry, Kind, Problem, Reader, TarError, shown};
 use crate::tree::attributes::is_taken;
 use crate::tree::path::{Clean, as_name, as_path};
@@ -18,12 +18,13 @@ use crate::tree::path::{Clean, as_name, as_path};
 impl Extractor {
     pub(super) fn directory(&mut self, at: &At<'_>, path: &Clean) -> Result<(), TarError> {
         match rustix::fs::mkdirat(at.directory, at.name, Mode::from(0o700)) {
-            Ok(()) => {}
+            Ok(()) => self.new_name(at)?,
             Err(Errno::EXIST) => match stat(at)? {
                 (FileType::Directory, _) => {}
                 (_, whiteout) => {
                     unlink(at.directory, at.name).map_err(|source| failed(at.entry, source))?;
                     mkdir(at.directory, at.name).map_err(|source| failed(at.entry, source))?;
+                    self.new_name(at)?;
                     if whiteout {
                         set_opaque(at.directory, at.name)
                             .map_err(|source| failed(at.entry, source))?;
@@ -54,6 +55,7 @@ impl Extractor {
             other => other,
         };
         let file = File::from(file.map_err(|errno| at.failed("openat", errno))?);
+        self.new_name(at)?;
         let written =
             |error: std::io::Error| failed(at.entry, sys::Error::from_io("write", "", &error));
         if at.entry.segments.is_some() {
@@ -163,6 +165,9 @@ impl Extractor {
                 errno,
             )
         })?;
+        if entry.kind != Kind::Symlink {
+            self.new_name(at)?;
+        }
         self.attributes(at)?;
         rustix::fs::utimensat(
             at.directory,
@@ -182,6 +187,12 @@ impl Extractor {
             .retain(|(directory, _)| !directory.is_in(path.as_bytes()));
         self.last_parent = None;
         Ok(())
+    }
+
+    /// What was just made has nothing but what its entry says.
+    fn new_name(&self, at: &At<'_>) -> Result<(), TarError> {
+        self.drop_lists(at.directory, at.name)
+            .map_err(|errno| at.failed("lremovexattr", errno))
     }
 
     fn must_chown(&self, entry: &Entry) -> bool {
@@ -222,7 +233,7 @@ impl Extractor {
                 continue;
             };
             match sys::fs::set_xattr_at(at.directory, at.name, &key, value) {
-                Ok(()) => {}
+                Ok(()) => self.list_inherited |= key.as_c_str() == DEFAULT_LIST,
                 // The data root's file system has no such attributes, or not on this kind of file: noted in the record.
                 Err(Errno::OPNOTSUPP) => self.totals.lost_xattrs += 1,
                 // Only files and directories have users' attributes (xattr(7)).

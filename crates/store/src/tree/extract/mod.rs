@@ -23,6 +23,10 @@ use super::entries::{self, Maker};
 use super::path::{Clean, as_name, as_path};
 use crate::tar::{Entry, Kind, Problem, Reader, TarError, Time, shown};
 
+/// An access control list, and the one that what is made in a directory begins with (acl(5)).
+const ACCESS_LIST: &std::ffi::CStr = c"system.posix_acl_access";
+const DEFAULT_LIST: &std::ffi::CStr = c"system.posix_acl_default";
+
 /// How many directories whose times wait one archive can have: some hundred megabytes of names at worst.
 const MAX_DIRECTORIES: usize = 4 << 20;
 
@@ -36,6 +40,8 @@ pub struct Extractor {
     times: Vec<(Clean, Time)>,
     /// Some directory hands its group on, so groups must be set even when they are 0.
     group_inherited: bool,
+    /// Some directory hands a default access control list on, which no entry's attributes said.
+    list_inherited: bool,
     totals: Totals,
 }
 
@@ -47,6 +53,7 @@ impl Extractor {
             last_parent: None,
             times: Vec::new(),
             group_inherited: false,
+            list_inherited: false,
             totals: Totals::default(),
         }
     }
@@ -56,9 +63,21 @@ impl Extractor {
     /// # Errors
     /// A damaged or hostile archive, a full disk; the message names the entry.
     pub fn run<R: BufRead>(mut self, reader: &mut Reader<R>) -> Result<Totals, TarError> {
+        self.plain_root()?;
         self.totals.entries = entries::each(&mut self, reader)?;
         self.set_directory_times()?;
         Ok(self.totals)
+    }
+
+    /// Takes off the root what the directory that it was made in handed on.
+    fn plain_root(&mut self) -> Result<(), TarError> {
+        self.list_inherited = true;
+        let dropped = self.drop_lists(self.root.as_directory(), OsStr::new("."));
+        self.list_inherited = false;
+        dropped.map_err(|errno| TarError::Extract {
+            entry: "/".to_owned(),
+            source: sys::Error::new("lremovexattr", errno),
+        })
     }
 
     /// The directory of an entry, opened; made (root's, 0755) if no entry made it.
@@ -127,6 +146,8 @@ impl Extractor {
         let call = |call| move |errno| failed(entry, sys::Error::new(call, errno));
         mkdir(parent, name).map_err(|source| failed(entry, source))?;
         self.keep_group(parent, name).map_err(call("fchownat"))?;
+        self.drop_lists(parent, name)
+            .map_err(call("lremovexattr"))?;
         rustix::fs::chmodat(parent, name, Mode::from(0o755), AtFlags::empty())
             .map_err(call("fchmodat"))
     }
@@ -138,6 +159,21 @@ impl Extractor {
         }
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         rustix::fs::chownat(parent, name, Some(Uid::ROOT), Some(Gid::ROOT), flags)
+    }
+
+    /// Undoes what a directory with a default access control list does to what is made in it. Comes before modes are
+    /// set, which a list changes.
+    fn drop_lists(&self, parent: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
+        if !self.list_inherited {
+            return Ok(());
+        }
+        for key in [ACCESS_LIST, DEFAULT_LIST] {
+            match sys::fs::remove_xattr_at(parent, name, key) {
+                Ok(()) | Err(Errno::OPNOTSUPP) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
     }
 
     fn remember_times(&mut self, entry: &Entry, path: &Clean) -> Result<(), TarError> {
@@ -229,9 +265,12 @@ impl Maker for Extractor {
             Mode::empty(),
             0,
         ) {
-            Ok(()) => self
-                .keep_group(at.directory, at.name)
-                .map_err(|errno| at.failed("fchownat", errno))?,
+            Ok(()) => {
+                self.keep_group(at.directory, at.name)
+                    .map_err(|errno| at.failed("fchownat", errno))?;
+                self.drop_lists(at.directory, at.name)
+                    .map_err(|errno| at.failed("lremovexattr", errno))?;
+            }
             // This layer has something new under the name: whiteouts are about the layers below (image specification,
             // "Whiteouts"), of which a directory would otherwise show through.
             Err(Errno::EXIST) => {
