@@ -309,7 +309,7 @@ impl Read for BlobStream {
 }
 
 /// The first byte of `Content-Range: bytes 10-19/20`.
-fn range_start(answer: &Answer) -> Result<u64> {
+pub(crate) fn range_start(answer: &Answer) -> Result<u64> {
     let text = answer
         .header(&header::CONTENT_RANGE)
         .ok_or_else(|| answer.wrong(Problem::NoHeader("Content-Range")))?;

@@ -85,14 +85,8 @@ impl Client {
         if Url::parse(&format!("https://{authority}/")).is_none() {
             return Err(Error::Host { host: host.into() });
         }
-        let registry = Arc::new(Registry {
-            host: host.into(),
-            authority: authority.into(),
-            relaxed: self.is_relaxed(authority),
-            known: Mutex::default(),
-            credentials: OnceLock::new(),
-            down: AtomicBool::new(false),
-        });
+        let relaxed = self.is_relaxed(authority);
+        let registry = Arc::new(Registry::new(host, authority, relaxed));
         registries.insert(host.into(), registry.clone());
         Ok(registry)
     }
@@ -122,6 +116,11 @@ impl Client {
         if let Some(found) = registry.credentials.get() {
             return Ok(found.as_ref());
         }
+        let given = &self.shared.options.given;
+        if let Some((_, given)) = given.iter().find(|(host, _)| *host == registry.host) {
+            let given = Some(given.clone());
+            return Ok(registry.credentials.get_or_init(|| given).as_ref());
+        }
         let found = match &self.shared.options.credentials {
             Some(path) => {
                 credentials::find(path, &registry.host).map_err(|source| Error::Credentials {
@@ -136,6 +135,18 @@ impl Client {
 }
 
 impl Registry {
+    /// One of which nothing is known yet.
+    pub fn new(host: &str, authority: &str, relaxed: bool) -> Self {
+        Self {
+            host: host.into(),
+            authority: authority.into(),
+            relaxed,
+            known: Mutex::default(),
+            credentials: OnceLock::new(),
+            down: AtomicBool::new(false),
+        }
+    }
+
     /// Uses these credentials and looks for no others; without effect once some were looked for.
     pub fn set_credentials(&self, credentials: Option<Credentials>) {
         let _ = self.credentials.set(credentials);

@@ -20,7 +20,7 @@ const FILE_MAX: u64 = 4 << 20;
 
 /// Who we are to a registry.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Credentials {
+pub enum Credentials {
     /// User name and password.
     Password {
         /// User.
@@ -32,6 +32,20 @@ pub(crate) enum Credentials {
     Identity(String),
     /// A token for the registry itself.
     Registry(String),
+}
+
+impl std::fmt::Debug for Credentials {
+    /// Without secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (name, user) = match self {
+            Self::Password { user, .. } => ("Password", user.as_str()),
+            Self::Identity(_) => ("Identity", ""),
+            Self::Registry(_) => ("Registry", ""),
+        };
+        f.debug_struct(name)
+            .field("user", &user)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why credentials cannot be had.
@@ -159,6 +173,29 @@ pub(crate) fn find(path: &Path, host: &str) -> Result<Option<Credentials>, Crede
     }
 }
 
+/// The credentials in a text like `config.json` that is no file (Docker's `DOCKER_AUTH_CONFIG`): only `auths` counts.
+/// `origin` is what messages call the text.
+///
+/// # Errors
+/// [`CredentialsError::Format`] and [`CredentialsError::Auth`].
+pub fn read_auths(
+    text: &str,
+    origin: &Path,
+) -> Result<Vec<(String, Credentials)>, CredentialsError> {
+    let config: ConfigFile =
+        serde_json::from_str(text).map_err(|source| CredentialsError::Format {
+            path: origin.into(),
+            source,
+        })?;
+    let mut found = Vec::new();
+    for (key, entry) in config.auths {
+        if let Some(credentials) = entry.credentials(origin, &key)? {
+            found.push((host_of(&key).to_owned(), credentials));
+        }
+    }
+    Ok(found)
+}
+
 /// The key that Docker keeps a host under.
 fn key_of(host: &str) -> &str {
     if host == "docker.io" { HUB_KEY } else { host }
@@ -269,6 +306,28 @@ mod tests {
             find(Path::new("/nonexistent/config.json"), "x")
                 .unwrap()
                 .is_none()
+        );
+    }
+
+    #[test]
+    fn texts_hold_credentials_as_files_do() {
+        let origin = Path::new("DOCKER_AUTH_CONFIG");
+        let text = r#"{"auths": {"https://index.docker.io/v1/": {"auth": "bWU6c2VjOnJldA=="}, "none.example": {}}}"#;
+        let found = read_auths(text, origin).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].0, "docker.io");
+        assert!(Some(&found[0].1) == password("me", "sec:ret").as_ref());
+        assert!(!format!("{found:?}").contains("sec:ret"));
+        let error = read_auths("{", origin).unwrap_err().to_string();
+        assert!(
+            error.starts_with("DOCKER_AUTH_CONFIG is not valid"),
+            "{error}"
+        );
+        let wrong = r#"{"auths": {"x": {"auth": "???"}}}"#;
+        let error = read_auths(wrong, origin).unwrap_err().to_string();
+        assert!(
+            error.contains("entry of x in DOCKER_AUTH_CONFIG"),
+            "{error}"
         );
     }
 

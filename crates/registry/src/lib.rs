@@ -13,6 +13,9 @@ mod client;
 mod credentials;
 mod download;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
+mod forward;
 mod login;
 mod manifest;
 mod network;
@@ -30,7 +33,7 @@ mod upload;
 mod url;
 
 pub use client::Client;
-pub use credentials::{CredentialFile, CredentialsError, Kept, Login};
+pub use credentials::{CredentialFile, Credentials, CredentialsError, Kept, Login, read_auths};
 pub use download::Download;
 pub use error::{Error, Result};
 pub use login::LoggedIn;

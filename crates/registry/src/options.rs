@@ -3,11 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::credentials::Credentials;
+
 /// Settings of a [`crate::Client`].
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
     /// Docker's `config.json`, where credentials and credential helpers are named. It need not exist.
     pub credentials: Option<PathBuf>,
+    /// Credentials of single hosts (as in references), which stand before those of the file. The first of a host counts.
+    pub given: Vec<(String, Credentials)>,
     /// The `User-Agent` header.
     pub user_agent: String,
     /// Hosts (with port, as in references) or blocks of addresses (`10.0.0.0/8`) that may be spoken to without a
@@ -65,7 +69,7 @@ impl std::fmt::Debug for HostTrust {
     }
 }
 
-/// HTTP proxies, reached by CONNECT.
+/// HTTP proxies: asked for a tunnel (CONNECT) to what speaks TLS, handed requests for what does not.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Proxies {
     /// For `http` URLs: `http://[user:password@]host[:port]`; `https://` speaks TLS to the proxy itself.
@@ -114,6 +118,7 @@ impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             credentials: None,
+            given: Vec::new(),
             user_agent: concat!("ketch/", env!("CARGO_PKG_VERSION")).into(),
             insecure: Vec::new(),
             rules: Vec::new(),

@@ -4,6 +4,9 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
+
 use crate::options::RetryPolicy;
 
 /// Longest text of a server that is shown, in characters.
@@ -31,9 +34,14 @@ pub(crate) fn delay(policy: &RetryPolicy, failed: u32, asked: Option<Duration>) 
     asked.unwrap_or(doubled).min(policy.longest_delay)
 }
 
-/// `Retry-After` in seconds; its other form, a date, is not worth a calendar here.
-pub(crate) fn retry_after(header: Option<&str>) -> Option<Duration> {
-    header?.trim().parse().ok().map(Duration::from_secs)
+/// `Retry-After` (RFC 9110, section 10.2.3): seconds, or the moment from which on to try. One that is past is now.
+pub(crate) fn retry_after(header: Option<&str>, now: Timestamp) -> Option<Duration> {
+    let text = header?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let moment = DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(Duration::try_from(moment.duration_since(now)).unwrap_or(Duration::ZERO))
 }
 
 /// Statuses that another attempt may change.
@@ -67,15 +75,16 @@ mod tests {
             .collect();
         assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
         assert_eq!(delay(&policy, u32::MAX, None), policy.longest_delay);
-        assert_eq!(
-            delay(&policy, 1, retry_after(Some(" 2 "))),
-            Duration::from_secs(2)
-        );
-        assert_eq!(
-            delay(&policy, 1, retry_after(Some("86400"))),
-            policy.longest_delay
-        );
-        assert_eq!(retry_after(Some("Wed, 21 Oct 2015 07:28:00 GMT")), None);
+        let now: Timestamp = "2015-10-21T07:27:57Z".parse().unwrap();
+        let asked = |text| retry_after(Some(text), now);
+        assert_eq!(delay(&policy, 1, asked(" 2 ")), Duration::from_secs(2));
+        assert_eq!(delay(&policy, 1, asked("86400")), policy.longest_delay);
+        let date = "Wed, 21 Oct 2015 07:28:00 GMT";
+        assert_eq!(asked(date), Some(Duration::from_secs(3)));
+        let past = "Wed, 21 Oct 2015 07:27:00 GMT";
+        assert_eq!(asked(past), Some(Duration::ZERO));
+        assert_eq!(asked("soon"), None);
+        assert_eq!(asked("-1"), None);
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub(crate) fn retry(
         let result = attempt();
         let asked = match &result {
             Ok(answer) if is_transient_status(answer.status) => {
-                retry_after(answer.header(&header::RETRY_AFTER))
+                retry_after(answer.header(&header::RETRY_AFTER), jiff::Timestamp::now())
             }
             Err(error) if error.is_transient() => None,
             _ => return result,

@@ -238,7 +238,7 @@ impl Client {
     }
 }
 
-fn token_from(
+pub(crate) fn token_from(
     registry: &Registry,
     url: &Url,
     scope: &Scope,

@@ -10,6 +10,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, SendBody, Timeout};
 
 use crate::error::{Error, Problem, Result};
+use crate::forward;
 use crate::network::{Via, Ways};
 use crate::options::ClientOptions;
 use crate::trust::Trust;
@@ -91,12 +92,15 @@ impl Transport {
             .disable_verification(!kind.verify)
             .build();
         let proxy = kind.via.and_then(|via| self.ways.get(via));
-        Agent::config_builder()
+        // Tunnels lead to TLS; what is plain is handed to the proxy itself.
+        let plain = proxy.filter(|_| kind.via == Some(Via::Http));
+        let tunnel = proxy.filter(|_| plain.is_none());
+        let config = Agent::config_builder()
             .http_status_as_error(false)
             // Redirects are followed by us, who know which credentials belong where.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .proxy(proxy.cloned())
+            .proxy(tunnel.cloned())
             .tls_config(tls)
             .user_agent(&self.user_agent)
             .accept_encoding("identity")
@@ -107,9 +111,15 @@ impl Transport {
             .timeout_connect(Some(self.connect_timeout))
             .timeout_recv_response(Some(self.read_timeout))
             .timeout_per_read(Some(self.read_timeout))
-            .timeout_per_write(Some(self.read_timeout))
-            .build()
-            .new_agent()
+            .timeout_per_write(Some(self.read_timeout));
+        match plain {
+            // One request a connection: only its first bytes are the head of one.
+            Some(proxy) => {
+                let config = config.max_idle_connections(0).build();
+                forward::agent(config, proxy)
+            }
+            None => config.build().new_agent(),
+        }
     }
 
     /// Sends one request and reads the head of the answer.
@@ -122,6 +132,12 @@ impl Transport {
         }
         if let Some(value) = exchange.authorization {
             request = request.header(header::AUTHORIZATION, value);
+        }
+        if exchange.kind.via == Some(Via::Http)
+            && let Some(proxy) = self.ways.get(Via::Http)
+            && let Some(value) = forward::authorization(proxy)
+        {
+            request = request.header(header::PROXY_AUTHORIZATION, value);
         }
         let agent = &self.agent(exchange.kind);
         match exchange.body {

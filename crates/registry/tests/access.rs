@@ -8,10 +8,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use ketch_registry::{Client, ClientOptions, CredentialFile, Error, Kept, Login};
+use ketch_registry::{Client, ClientOptions, CredentialFile, Credentials, Error, Kept, Login};
 use ketch_spec::Reference;
 use ketch_spec::image::media_type;
-use server::{Reply, Request, Server, descriptor, impatient};
+use server::{Reply, Request, Server, descriptor, impatient, options};
 
 const MANIFEST: &str = r#"{"schemaVersion":2,"config":{"mediaType":"a","digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":2},"layers":[]}"#;
 
@@ -210,6 +210,36 @@ fn basic_is_answered_with_a_password_or_not_at_all() {
         error.contains("unknown authentication \"Negotiate\""),
         "{error}"
     );
+}
+
+#[test]
+fn given_credentials_stand_before_the_file_and_for_their_host_only() {
+    let basic = || {
+        Server::start(|request| match request.header("authorization") {
+            "Basic bWU6Z2l2ZW4=" => Reply::new(200, MANIFEST),
+            _ => Reply::new(401, "").header("WWW-Authenticate", "Basic realm=\"x\""),
+        })
+    };
+    let (registry, other) = (basic(), basic());
+    let file = config(format!(
+        r#"{{"auths":{{"{}":{{"auth":"bWU6cGFzcw=="}}}}}}"#,
+        registry.address
+    ));
+    let given = Credentials::Password {
+        user: "me".into(),
+        password: "given".into(),
+    };
+    let client = Client::new(ClientOptions {
+        credentials: Some(file.path().into()),
+        given: vec![(registry.address.to_string(), given)],
+        ..options()
+    })
+    .unwrap();
+    client.resolve(&reference(&registry)).unwrap();
+    let error = client.resolve(&reference(&other)).unwrap_err();
+    assert!(matches!(error, Error::Unauthorised { .. }), "{error:?}");
+    let proofs = other.requests();
+    assert!(proofs.iter().all(|r| r.header("authorization").is_empty()));
 }
 
 #[test]

@@ -254,6 +254,19 @@ fn proxies_are_asked_with_their_password_and_not_for_what_is_near() {
 }
 
 #[test]
+fn a_date_in_retry_after_is_waited_for() {
+    let server = Server::start(move |request| {
+        if request.nth == 0 {
+            Reply::new(503, "").header("Retry-After", "Wed, 21 Oct 2015 07:28:00 GMT")
+        } else {
+            Reply::new(200, MANIFEST)
+        }
+    });
+    client().resolve(&reference(&server)).unwrap();
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
 fn rate_limits_are_waited_for_within_a_bound_and_explained() {
     let refusal = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}"#;
     let server = Server::start(move |request| {
