@@ -7,6 +7,7 @@ mod base_images;
 mod bench;
 mod conformance;
 mod demo;
+mod fuzz;
 mod lab;
 mod packages;
 mod privileges;
@@ -25,6 +26,8 @@ cargo xtask bench runtime   the OCI runtime, beside crun and runc
 cargo xtask bench images    pull, run, save, load and remove a large image, beside podman and docker
 cargo xtask conformance runtime [SUITE] [CHECK]
                             others' tests of `ketch runtime`: runtime-tools, podman, containerd, docker
+cargo xtask fuzz [TARGET] [--seconds N]
+                            what reads others' bytes, under libFuzzer; grows fuzz/corpus
 cargo xtask tidy            only the checks of the source tree
 cargo xtask seccomp-oracle  libseccomp's answers, which a test of the runtime compares with ours";
 
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         ["seccomp-oracle"] => seccomp_oracle::run(),
         ["conformance", "runtime", words @ ..] => conformance::run(words),
         ["conformance-inside", words @ ..] => conformance::run_inside(words),
+        ["fuzz", words @ ..] => fuzz::run(words),
         ["tidy"] => tidy::run(),
         _ => Err(format!("usage:\n{USAGE}")),
     };

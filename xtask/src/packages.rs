@@ -121,6 +121,18 @@ pub const LAB: &[Package] = &[
     },
 ];
 
+/// What the fuzzer is built with, beside Rust.
+pub const FUZZ: &[Package] = &[
+    Package {
+        name: "g++",
+        proof: "/usr/bin/g++",
+    },
+    Package {
+        name: "libc6-dev",
+        proof: "/usr/include/stdlib.h",
+    },
+];
+
 /// What libseccomp's answers are made with.
 pub const ORACLE: &[Package] = &[
     Package {

@@ -13,6 +13,8 @@ mod dockerfile;
 mod error;
 mod execute;
 mod expand;
+#[doc(hidden)]
+pub mod fuzz;
 mod ignore;
 mod key;
 mod observer;

@@ -17,6 +17,8 @@ pub mod container;
 pub mod error;
 pub mod event;
 pub mod filter;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod image;
 pub mod layer;
 pub mod lock;

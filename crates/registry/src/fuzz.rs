@@ -17,7 +17,10 @@ pub fn header(text: &str) {
     let _ = retry::retry_after(Some(text), jiff::Timestamp::UNIX_EPOCH);
     let base = Url::new(true, "registry.example", "/v2/a/b/blobs/uploads/?x=y");
     if let Some(url) = base.join(text) {
-        assert!(!url.authority.is_empty() && url.target.starts_with('/'), "{url}");
+        assert!(
+            !url.authority.is_empty() && url.target.starts_with('/'),
+            "{url}"
+        );
         assert!(!url.to_string().contains(char::is_whitespace), "{url}");
         assert_eq!(Url::parse(&url.to_string()), Some(url));
     }

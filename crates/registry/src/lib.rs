@@ -13,9 +13,9 @@ mod client;
 mod credentials;
 mod download;
 mod error;
+mod forward;
 #[doc(hidden)]
 pub mod fuzz;
-mod forward;
 mod login;
 mod manifest;
 mod network;

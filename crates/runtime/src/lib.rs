@@ -23,6 +23,8 @@ mod devices;
 mod error;
 mod exec;
 mod finish;
+#[doc(hidden)]
+pub mod fuzz;
 mod hooks;
 mod id_map;
 mod init;

@@ -24,6 +24,8 @@ mod decode;
 mod draft;
 mod erofs;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod ingest;
 mod layer;
 mod lock;

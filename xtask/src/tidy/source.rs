@@ -6,7 +6,7 @@ const MAX_FILE_LINES: usize = 600;
 const MAX_FUNCTION_LINES: usize = 70;
 
 fn rust() -> Vec<SourceFile> {
-    files(&["crates", "tests", "xtask"], &["rs"])
+    files(&["crates", "tests", "fuzz", "xtask"], &["rs"])
 }
 
 /// Each external dependency of the workspace stands below a comment that says why it is there.
@@ -134,7 +134,7 @@ pub fn nothing_unfinished() -> Vec<String> {
 /// Tests wait on events with a deadline; a sleep makes them slow or flaky.
 pub fn tests_do_not_sleep() -> Vec<String> {
     let mut complaints = Vec::new();
-    for file in files(&["crates", "tests"], &["rs"]) {
+    for file in files(&["crates", "tests", "fuzz"], &["rs"]) {
         let tests_from = match file.path.contains("/tests/") || file.path.starts_with("tests/") {
             true => 0,
             false => file.text.find("#[cfg(test)]").unwrap_or(file.text.len()),

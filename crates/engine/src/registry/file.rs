@@ -108,6 +108,11 @@ pub(super) fn read_first(paths: &[PathBuf]) -> Result<Settings, FileError> {
     Ok(Settings::default())
 }
 
+/// Reads the settings in `bytes`, which messages call `path`, and forgets them.
+pub(crate) fn check(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    Source::new(path, bytes)?.settings().map(drop)
+}
+
 fn read_bytes(path: &Path) -> Result<Vec<u8>, FileError> {
     read_bounded(path).map_err(|source| FileError::Read {
         path: path.to_owned(),

@@ -4,7 +4,7 @@
 //! work for users who may not open the data root.
 
 mod certificates;
-mod file;
+pub(crate) mod file;
 mod login;
 pub mod manifest;
 mod search;
