@@ -44,6 +44,10 @@ pub const DEMO: &[Package] = &[
 /// What the tests need besides.
 pub const TEST: &[Package] = &[
     Package {
+        name: "strace",
+        proof: "/usr/bin/strace",
+    },
+    Package {
         name: "iproute2",
         proof: "/usr/sbin/ip",
     },

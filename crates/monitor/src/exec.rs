@@ -100,6 +100,7 @@ impl Monitor {
             seccomp: run.made.filter().filter(|_| !config.privileged),
             agent: None,
             lifetime: Lifetime::Parents,
+            resctrl: None,
         };
         let mut process = ketch_runtime::exec(options).map_err(|error| runtime_error(&error))?;
         if let Some(console) = process.take_console() {

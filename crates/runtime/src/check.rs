@@ -43,10 +43,6 @@ pub(crate) fn specification(spec: &Spec, linux: &Linux, namespaces: &NamespacePl
             return Err(Error::invalid(field, format!("{path:?} is not absolute")));
         }
     }
-    if linux.intel_rdt.is_some() {
-        let reason = "no class of service is assigned through resctrl";
-        return Err(Error::unsupported("linux.intelRdt", reason));
-    }
     Ok(())
 }
 

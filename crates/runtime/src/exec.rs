@@ -20,6 +20,7 @@ use crate::namespaces::{self, JOIN_ORDER};
 use crate::notify::{self, NotifyAgent};
 use crate::plan::{Filter, Lifetime, ProcessPlan};
 use crate::process::Process;
+use crate::resctrl::Group as ResctrlGroup;
 use crate::seccomp::Program;
 use crate::stdio::{self, Stdio};
 use crate::{finish, kernel_files, limits, rootfs};
@@ -43,6 +44,8 @@ pub struct ExecOptions<'a> {
     pub agent: Option<NotifyAgent>,
     /// Whether it ends with the caller.
     pub lifetime: Lifetime,
+    /// The container's class of `linux.intelRdt`.
+    pub resctrl: Option<&'a ResctrlGroup>,
 }
 
 /// Processors of the process before and after it enters the cgroups.
@@ -67,6 +70,7 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Process> {
         seccomp,
         agent,
         lifetime,
+        resctrl,
     } = options;
     let mut plan = ProcessPlan::new(process, cgroup, stdio, preserve_fds)?;
     plan.seccomp = seccomp.map(Filter::Given);
@@ -107,6 +111,10 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Process> {
     namespace::join(back, Namespaces::PID).during("return to the own pid namespace")?;
     drop(theirs);
     let mut process = Process::new(child?, ours);
+    plan.limits.raise(process.pid())?;
+    if let Some(group) = resctrl {
+        group.enter(process.pid())?;
+    }
     process.set_agent(agent, "running");
     process.set_warnings(plan.warnings);
     process.start()?;

@@ -2,7 +2,8 @@
 
 use ketch_spec::runtime::{LinuxPersonality, Process};
 use ketch_sys::process::{
-    Scheduling, set_io_priority, set_personality, set_resource_limit, set_scheduling,
+    Scheduling, raise_resource_limit, set_io_priority, set_personality, set_resource_limit,
+    set_scheduling,
 };
 use rustix::thread::CpuSet;
 
@@ -182,6 +183,16 @@ impl LimitPlan {
         procfs
             .write("self/oom_score_adj", score.to_string().as_bytes())
             .during(step)
+    }
+
+    /// In the parent, of the child: a limit above the child's present one, which only the privileges of here may raise.
+    /// So it fails before the program is to start, and in a user namespace it works at all.
+    pub fn raise(&self, pid: u32) -> Result<()> {
+        for &(number, soft, hard) in &self.resources {
+            raise_resource_limit(pid, number as u32, hard)
+                .during(format!("set RLIMIT_{} to {soft}:{hard}", LIMITS[number]))?;
+        }
+        Ok(())
     }
 
     /// In the child, before the change of user.

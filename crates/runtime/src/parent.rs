@@ -18,6 +18,7 @@ use crate::notify::NotifyAgent;
 use crate::placed::{Holding, PlacedRoot};
 use crate::plan::{self, ContainerPlan, Lifetime, ProcessPlan};
 use crate::process::{Exit, Process};
+use crate::resctrl::{self, Group as ResctrlGroup};
 use crate::rootfs::{Entrance, Rootfs};
 use crate::seccomp::Program;
 use crate::stdio::Stdio;
@@ -53,6 +54,21 @@ pub struct CreateOptions<'a> {
     pub hooks: Option<HookContext<'a>>,
     /// A listening socket over which somebody else may start the container after [`Container::detach`].
     pub start_socket: Option<OwnedFd>,
+    /// The class of `linux.intelRdt` that the container enters; None: such a field is refused.
+    pub resctrl: Option<&'a ResctrlGroup>,
+    /// Told where the root will be attached, before it is, if that is not in a mount namespace of the container's own.
+    pub before_placing: Option<BeforePlacing<'a>>,
+}
+
+/// Takes note of a place, so that the root can be taken away if the caller is killed meanwhile. Its error ends the
+/// creation.
+#[derive(Clone, Copy)]
+pub struct BeforePlacing<'a>(pub &'a dyn Fn(&PlacedRoot) -> Result<()>);
+
+impl std::fmt::Debug for BeforePlacing<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BeforePlacing")
+    }
 }
 
 impl<'a> CreateOptions<'a> {
@@ -72,6 +88,8 @@ impl<'a> CreateOptions<'a> {
             lifetime: Lifetime::default(),
             hooks: None,
             start_socket: None,
+            resctrl: None,
+            before_placing: None,
         }
     }
 }
@@ -96,8 +114,18 @@ pub struct Container {
 /// `EBUSY` if the caller has more than one thread. No process and no mount is left behind.
 pub fn create(options: CreateOptions<'_>) -> Result<Container> {
     let agent = NotifyAgent::new(options.spec, options.id, options.bundle);
-    let cgroup = options.cgroup;
+    let (cgroup, resctrl, before_placing) =
+        (options.cgroup, options.resctrl, options.before_placing);
+    let linux = options.spec.linux.as_ref();
+    if resctrl.is_none() && linux.is_some_and(|linux| linux.intel_rdt.is_some()) {
+        return Err(resctrl::without());
+    }
     let (container, process) = plan::plan(options)?;
+    if let (Some(BeforePlacing(tell)), Entrance::Shared(place)) =
+        (before_placing, &container.entrance)
+    {
+        tell(place)?;
+    }
     let (ours, theirs) = Channel::pair().during("make a channel to the child")?;
     let child = clone(&container, &process, &theirs)?;
     if let Some(cgroup) = cgroup {
@@ -113,6 +141,10 @@ pub fn create(options: CreateOptions<'_>) -> Result<Container> {
     };
     drop(theirs);
     created.process.set_agent(agent, "creating");
+    process.limits.raise(created.pid())?;
+    if let Some(group) = resctrl {
+        group.enter(created.pid())?;
+    }
     created.process.set_warnings(process.warnings);
     if container.namespaces.new.contains(Namespaces::USER) {
         let linux = container.linux;

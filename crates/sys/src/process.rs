@@ -226,6 +226,37 @@ pub fn set_io_priority(class: u16, priority: u16) -> Result<()> {
 /// # Errors
 /// What prlimit(2) says: `EPERM` for a hard limit above the present one without `CAP_SYS_RESOURCE`.
 pub fn set_resource_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    set_limit_of(0, resource, soft, hard)
+}
+
+/// Makes the hard limit of a child that has the caller's own limits yet at least `hard`. The soft one stays.
+///
+/// # Errors
+/// What prlimit(2) says: `EPERM` without `CAP_SYS_RESOURCE`, or for more open files than the kernel has; `ESRCH` if the
+/// child has ended and was waited for.
+pub fn raise_resource_limit(pid: u32, resource: u32, hard: u64) -> Result<()> {
+    let mut present = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the structure outlives the call, which writes it; no new limit is set.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0,
+            resource,
+            std::ptr::null::<libc::rlimit64>(),
+            std::ptr::from_mut(&mut present),
+        )
+    };
+    check("prlimit", result)?;
+    if hard <= present.rlim_max {
+        return Ok(());
+    }
+    set_limit_of(pid, resource, present.rlim_cur, hard)
+}
+
+fn set_limit_of(pid: u32, resource: u32, soft: u64, hard: u64) -> Result<()> {
     let limit = libc::rlimit64 {
         rlim_cur: soft,
         rlim_max: hard,
@@ -234,7 +265,7 @@ pub fn set_resource_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     let result = unsafe {
         libc::syscall(
             libc::SYS_prlimit64,
-            0,
+            pid,
             resource,
             std::ptr::from_ref(&limit),
             std::ptr::null_mut::<libc::rlimit64>(),

@@ -148,13 +148,22 @@ impl OciWorld {
     #[track_caller]
     pub fn end(mut self) {
         self.finished = true;
+        self.expect_nothing("at the end");
+    }
+
+    /// The same in the middle of a test.
+    ///
+    /// # Panics
+    /// If there is something.
+    #[track_caller]
+    pub fn expect_nothing(&self, when: &str) {
         let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
         // The kernel ends processes a moment after they were killed; what stays is a leak.
         let left = eventually("a settled state", || {
             let left = self.left();
             (left.is_empty() || std::time::Instant::now() > end).then_some(left)
         });
-        assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+        assert!(left.is_empty(), "left behind {when}:\n{}", left.join("\n"));
     }
 
     fn left(&self) -> Vec<String> {

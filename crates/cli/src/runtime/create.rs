@@ -90,6 +90,7 @@ impl Flags {
             no_new_keyring: self.no_new_keyring,
             preserve_fds: self.preserve_fds + prepared.listen_fds,
             listen_fds: prepared.listen_fds,
+            resctrl: None,
         }
     }
 }

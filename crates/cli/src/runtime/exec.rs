@@ -62,8 +62,8 @@ pub struct Exec {
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
     /// Cgroup below the container's that it enters
-    #[arg(long, value_name = "PATH")]
-    cgroup: Option<String>,
+    #[arg(long, value_name = "[CONTROLLER[,CONTROLLER...]:]PATH")]
+    cgroup: Vec<String>,
     /// Do not refuse a paused container
     #[arg(long)]
     ignore_paused: bool,
@@ -125,7 +125,7 @@ impl Exec {
             console_socket: console_socket.as_deref(),
             pidfd_socket: pidfd_socket.as_deref(),
             pid_file: pid_file.as_deref(),
-            cgroup: self.cgroup.as_deref(),
+            cgroups: &self.cgroup,
             ignore_paused: self.ignore_paused,
             preserve_fds: self.preserve_fds + listen_fds,
         };

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ketch_runtime::oci::{self, Id};
-use ketch_spec::runtime::{BlockIo, Cpu, LinuxResources, Memory, Pids};
+use ketch_spec::runtime::{BlockIo, Cpu, IntelRdt, LinuxResources, Memory, Pids};
 
 use super::failure::Failure;
 use super::{Context, Outcome};
@@ -63,11 +63,11 @@ pub struct Update {
     /// Number of tasks; -1: no limit
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pids_limit: Option<i64>,
-    /// Not supported
-    #[arg(long, value_name = "SCHEMA", hide = true)]
+    /// Cache of the container's class of linux.intelRdt, L3:0=ff;1=ff
+    #[arg(long, value_name = "SCHEMA")]
     l3_cache_schema: Option<String>,
-    /// Not supported
-    #[arg(long, value_name = "SCHEMA", hide = true)]
+    /// Memory bandwidth of it, MB:0=50;1=50
+    #[arg(long, value_name = "SCHEMA")]
     mem_bw_schema: Option<String>,
     /// Id of the container
     id: String,
@@ -85,17 +85,20 @@ fn bytes(text: &str) -> Result<i64, String> {
 impl Update {
     /// Does it.
     pub fn run(self, context: &Context) -> Outcome {
-        if self.l3_cache_schema.is_some() || self.mem_bw_schema.is_some() {
-            return Err(Failure::refused(
-                "--l3-cache-schema and --mem-bw-schema",
-                "containers have no Intel RDT class of their own",
-            ));
-        }
+        let id = Id::new(&self.id)?;
         let resources = match &self.resources {
             Some(path) => read(path)?,
             None => self.resources(),
         };
-        oci::update(&context.root, &Id::new(&self.id)?, &resources)?;
+        oci::update(&context.root, &id, &resources)?;
+        let class = IntelRdt {
+            l3_cache_schema: self.l3_cache_schema.unwrap_or_default(),
+            mem_bw_schema: self.mem_bw_schema.unwrap_or_default(),
+            ..IntelRdt::default()
+        };
+        if class != IntelRdt::default() {
+            oci::update_class(&context.root, &id, &class)?;
+        }
         Ok(0)
     }
 

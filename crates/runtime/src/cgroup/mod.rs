@@ -16,7 +16,7 @@ mod values;
 mod watch;
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,44 @@ pub struct Cgroup {
     unit: Option<Unit>,
     /// The scope's first process, until the container's own is in it.
     placeholder: Mutex<Option<Placeholder>>,
+}
+
+/// A group below a container's own: `[CONTROLLER[,CONTROLLER...]:]PATH`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubGroup {
+    controllers: Vec<String>,
+    path: PathBuf,
+}
+
+impl SubGroup {
+    /// Reads one; the path cannot lead out of the container's group.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a colon without a controller before it.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (controllers, path) = match text.split_once(':') {
+            Some((controllers, path)) => (controllers.split(',').collect(), path),
+            None => (Vec::new(), text),
+        };
+        if controllers.iter().any(|name| name.is_empty()) {
+            let reason = format!("{text:?} has no controller before the colon");
+            return Err(Error::invalid("cgroup", reason));
+        }
+        let path = crate::mounts::clean(path);
+        Ok(Self {
+            controllers: controllers.into_iter().map(str::to_owned).collect(),
+            path: path.strip_prefix("/").unwrap_or(&path).to_owned(),
+        })
+    }
+
+    fn of(&self, directory: &Path) -> Result<PathBuf> {
+        let below = directory.join(&self.path);
+        if below.is_dir() {
+            return Ok(below);
+        }
+        let reason = format!("{} is not there", below.display());
+        Err(Error::invalid("cgroup", reason))
+    }
 }
 
 #[derive(Debug)]
@@ -212,6 +250,19 @@ impl Cgroup {
             Layout::V1(v1::Groups::open(path))
         };
         Ok(Self::of(path, layout, None))
+    }
+
+    /// Groups below it: `path` alone is below each of its directories, with controllers (version 1 only) below those of
+    /// them, and the other directories stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for controllers that it has not, or a group that is not there.
+    pub fn below(&self, places: &[SubGroup]) -> Result<Self> {
+        let layout = match &self.layout {
+            Layout::V1(groups) => Layout::V1(groups.below(places)?),
+            Layout::V2(group) => Layout::V2(group.below(places)?),
+        };
+        Ok(Self::of(&self.path, layout, None))
     }
 
     /// The systemd unit that it is, if it is one.
@@ -520,6 +571,21 @@ fn check_path(path: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_below_stay_below_and_name_their_controllers() {
+        let read = |text| {
+            let group = SubGroup::parse(text).unwrap();
+            let path = group.path.to_string_lossy().into_owned();
+            (group.controllers.join(" "), path)
+        };
+        assert_eq!(read("a/b"), (String::new(), "a/b".into()));
+        assert_eq!(read("/../../a"), (String::new(), "a".into()));
+        assert_eq!(read("memory,pids:/x"), ("memory pids".into(), "x".into()));
+        for wrong in [":x", "memory,:x", ",:x"] {
+            assert!(SubGroup::parse(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn paths_stay_below_their_root() {

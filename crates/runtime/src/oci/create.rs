@@ -13,8 +13,9 @@ use super::identity::Identity;
 use super::record::{Record, asked_bytes};
 use super::store::{Entry, Id, Root};
 use crate::hooks::{HookContext, State, Status, run_all, run_one};
-use crate::parent::{Container, CreateOptions};
+use crate::parent::{BeforePlacing, Container, CreateOptions};
 use crate::plan::Lifetime;
+use crate::resctrl;
 use crate::rootfs::Rootfs;
 use crate::stdio::{Stdio, WindowSize};
 
@@ -45,6 +46,8 @@ pub struct CreateRequest<'a> {
     pub preserve_fds: u32,
     /// Of those so many are sockets that the program is told of as systemd does.
     pub listen_fds: u32,
+    /// Where the classes of `linux.intelRdt` are; None: where a resctrl file system is mounted.
+    pub resctrl: Option<&'a Path>,
 }
 
 /// Who holds the other end of the terminal.
@@ -108,6 +111,9 @@ impl Rest {
     pub fn undo(&mut self) {
         if self.surveyed {
             let _ = self.record.cgroup.remove();
+        }
+        if let Some(claim) = &self.record.resctrl {
+            let _ = claim.remove();
         }
         let _ = self.entry.remove();
         let state = self.record.state(Status::Stopped);
@@ -196,6 +202,7 @@ fn new_record(request: CreateRequest<'_>, spec: &Spec, rootfs: &Path) -> Result<
         annotations: spec.annotations.clone(),
         cgroup: Place::new(spec, request.id, request.systemd)?,
         placed: None,
+        resctrl: None,
         owner: rustix::process::getuid().as_raw(),
         own_pids: linux.is_some_and(|linux| {
             let kinds = &linux.namespaces;
@@ -227,11 +234,15 @@ fn fill(
     } = rest;
     record.cgroup.survey()?;
     *surveyed = true;
-    let asked = asked_bytes(&record.cgroup, bytes).map_err(|source| Error::Parse {
+    let class = plan_class(request, spec)?;
+    let claim = class.as_ref().map(resctrl::Plan::claim);
+    let asked = asked_bytes(&record.cgroup, claim, bytes).map_err(|source| Error::Parse {
         path: request.bundle.join("config.json"),
         source,
     })?;
     entry.write_asked(&asked)?;
+    let class = class.map(resctrl::Plan::make).transpose()?;
+    record.resctrl = class.as_ref().map(|class| class.claim().clone());
     let cgroup = record.cgroup.make(spec, request.rootless, warnings)?;
     let state = record.state(Status::Creating);
     let rootfs: PathBuf = record.rootfs.clone();
@@ -240,6 +251,8 @@ fn fill(
         Starter::Maker => None,
     };
     let mut container = crate::create(CreateOptions {
+        resctrl: class.as_ref(),
+        before_placing: Some(BeforePlacing(&|place| entry.write_place(place))),
         cgroup: cgroup.as_ref(),
         preserve_fds: request.preserve_fds,
         id: request.id.as_str(),
@@ -274,6 +287,23 @@ fn fill(
     // Commit point: from here on it is a container.
     entry.commit(record)?;
     Ok((container, console))
+}
+
+/// The class of `linux.intelRdt`, not made yet.
+fn plan_class(request: CreateRequest<'_>, spec: &Spec) -> Result<Option<resctrl::Plan>> {
+    let linux = spec.linux.as_ref();
+    let Some(wanted) = linux.and_then(|linux| linux.intel_rdt.as_ref()) else {
+        return Ok(None);
+    };
+    let root = match request.resctrl {
+        Some(root) => root.to_owned(),
+        None => resctrl::find()?.ok_or_else(resctrl::without)?,
+    };
+    Ok(Some(resctrl::Plan::new(
+        &root,
+        wanted,
+        request.id.as_str(),
+    )?))
 }
 
 fn runtime_hooks(hooks: Option<&Hooks>, state: &State, pid: u32) -> Result<()> {

@@ -77,6 +77,9 @@ pub(super) fn destroy(entry: &Entry, record: &Record) -> Result<Vec<String>> {
     if let Some(placed) = &record.placed {
         placed.release()?;
     }
+    if let Some(claim) = &record.resctrl {
+        claim.remove()?;
+    }
     entry.remove()?;
     let mut warnings = Vec::new();
     poststop(record, &record.state(Status::Stopped), &mut warnings);

@@ -108,9 +108,9 @@ pub enum Refusal {
     /// A container without a cgroup of its own.
     #[error("the container has no cgroup of its own")]
     NoCgroup,
-    /// A cgroup that exec was to enter.
-    #[error("cgroup {0} does not exist below the container's")]
-    NoSubCgroup(String),
+    /// A container without a class of `linux.intelRdt`.
+    #[error("the container has no class of linux.intelRdt")]
+    NoClass,
 }
 
 fn cannot_start(status: Status) -> String {

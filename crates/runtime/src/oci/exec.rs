@@ -7,16 +7,17 @@ use ketch_spec::runtime::{Process as ProcessSpec, Spec};
 
 use super::console;
 use super::create::Streams;
-use super::error::{Error, Refusal, Result};
+use super::error::{Error, Result};
 use super::record::Record;
 use super::state::status;
 use super::store::{Entry, Id, Root};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, SubGroup};
 use crate::exec::ExecOptions;
 use crate::hooks::Status;
 use crate::notify::NotifyAgent;
 use crate::plan::Lifetime;
 use crate::process::{Exit, Process};
+use crate::resctrl::Claim;
 use crate::seccomp;
 use crate::stdio::{Stdio, WindowSize};
 
@@ -31,8 +32,8 @@ pub struct ExecRequest<'a> {
     pub pidfd_socket: Option<&'a Path>,
     /// Written with the process' number.
     pub pid_file: Option<&'a Path>,
-    /// A cgroup below the container's that the process enters instead.
-    pub cgroup: Option<&'a str>,
+    /// Cgroups below the container's that the process enters instead, `[CONTROLLER[,CONTROLLER...]:]PATH`.
+    pub cgroups: &'a [String],
     /// Whether a paused container will do; the program runs when it goes on.
     pub ignore_paused: bool,
     /// Descriptors from 3 on that the program keeps.
@@ -102,7 +103,7 @@ impl ExecutedIn {
             .map(seccomp::compile)
             .transpose()
             .map_err(crate::Error::from)?;
-        let cgroup = self.cgroup(request.cgroup)?;
+        let cgroup = self.cgroup(request.cgroups)?;
         let stdio = if process.terminal {
             Stdio::Terminal {
                 size: process.console_size.map(|size| WindowSize {
@@ -114,7 +115,9 @@ impl ExecutedIn {
             Stdio::Inherit
         };
         use std::os::fd::AsFd;
+        let class = self.record.resctrl.as_ref().map(Claim::group);
         let mut executed = crate::exec(ExecOptions {
+            resctrl: class.as_ref(),
             target: target.as_fd(),
             process,
             cgroup: cgroup.as_ref(),
@@ -143,23 +146,13 @@ impl ExecutedIn {
         })
     }
 
-    fn cgroup(&self, below: Option<&str>) -> Result<Option<Cgroup>> {
-        let Some(below) = below else {
+    fn cgroup(&self, below: &[String]) -> Result<Option<Cgroup>> {
+        if below.is_empty() {
             return self.record.cgroup.open_if_any();
-        };
-        if below.contains(':') {
-            let what = format!("exec --cgroup {below}");
-            let reason = "a cgroup of one controller cannot be chosen";
-            return Err(crate::Error::unsupported(what, reason).into());
         }
-        let path = crate::mounts::clean(below);
-        let path = format!("{}{}", self.record.cgroup.path, path.to_string_lossy());
-        let cgroup = Cgroup::open(path.trim_end_matches('/'))?;
-        if cgroup.exists() {
-            Ok(Some(cgroup))
-        } else {
-            Err(Refusal::NoSubCgroup(below.to_owned()).into())
-        }
+        let places: Result<Vec<SubGroup>, _> =
+            below.iter().map(|text| SubGroup::parse(text)).collect();
+        Ok(Some(self.record.cgroup.open()?.below(&places?)?))
     }
 }
 

@@ -45,7 +45,7 @@ pub struct LinuxFeatures {
     /// SELinux labels.
     pub selinux: Enabled,
     /// Cache and memory bandwidth allocation.
-    pub intel_rdt: Enabled,
+    pub intel_rdt: IntelRdtFeatures,
     /// Mounts beyond mount(2).
     pub mount_extensions: MountExtensions,
 }
@@ -89,6 +89,17 @@ pub struct SeccompFeatures {
     pub known_flags: Vec<&'static str>,
     /// Those that this kernel has.
     pub supported_flags: Vec<&'static str>,
+}
+
+/// Classes of cache and memory bandwidth, where a resctrl file system is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct IntelRdtFeatures {
+    /// Whether there are any.
+    pub enabled: bool,
+    /// Whether `schemata` is read.
+    pub schemata: bool,
+    /// Whether `enableMonitoring` is.
+    pub monitoring: bool,
 }
 
 /// Mounts beyond mount(2).
@@ -269,7 +280,11 @@ pub fn features() -> Features {
             },
             apparmor: Enabled { enabled: true },
             selinux: Enabled { enabled: true },
-            intel_rdt: Enabled { enabled: false },
+            intel_rdt: IntelRdtFeatures {
+                enabled: true,
+                schemata: true,
+                monitoring: true,
+            },
             mount_extensions: MountExtensions {
                 idmap: Enabled { enabled: true },
             },

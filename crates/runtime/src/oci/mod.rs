@@ -4,6 +4,7 @@
 //! <root>/<id>/               locked (flock) by the verbs that change something
 //!   create.json              what create was asked for; written before anything is made, so that what a killed
 //!                            create leaves can be removed
+//!   place.json               where the root is attached, if not in a mount namespace of the container's own; before it is
 //!   state.json               its rename is create's commit point
 //!   start.sock               where the container's first process waits to be started
 //! ```
@@ -44,5 +45,5 @@ pub use run::{Running, run};
 pub use start::start;
 pub use state::{FullState, state};
 pub use store::{Id, Root};
-pub use update::{stats, update};
+pub use update::{stats, update, update_class};
 pub use watch::Watch;

@@ -10,6 +10,7 @@ use super::cgroups::Place;
 use super::identity::Identity;
 use crate::hooks::{State, Status};
 use crate::placed::PlacedRoot;
+use crate::resctrl::Claim;
 
 /// `state.json`: what was made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +29,9 @@ pub(super) struct Record {
     /// Where the root is attached, if it is in a mount namespace that others use too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placed: Option<PlacedRoot>,
+    /// Its class of `linux.intelRdt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resctrl: Option<Claim>,
     /// User id of whoever made it.
     pub owner: u32,
     /// Whether its processes are numbered in a namespace of its own: they end with the first one then.
@@ -65,15 +69,26 @@ impl Record {
 pub(super) struct Asked {
     /// Where the cgroup is to be.
     pub cgroup: Place,
+    /// The class of `linux.intelRdt` that is to be made or entered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resctrl: Option<Claim>,
     /// The bundle's configuration at that time: later changes of it have no effect.
     pub config: Spec,
 }
 
 /// The same with the configuration as it was read: neither its order nor what we do not know is lost.
-pub(super) fn asked_bytes(cgroup: &Place, config: &[u8]) -> serde_json::Result<Vec<u8>> {
+pub(super) fn asked_bytes(
+    cgroup: &Place,
+    resctrl: Option<&Claim>,
+    config: &[u8],
+) -> serde_json::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(config.len() + 128);
     bytes.extend_from_slice(b"{\"cgroup\":");
     serde_json::to_writer(&mut bytes, cgroup)?;
+    if let Some(claim) = resctrl {
+        bytes.extend_from_slice(b",\"resctrl\":");
+        serde_json::to_writer(&mut bytes, claim)?;
+    }
     bytes.extend_from_slice(b",\"config\":");
     bytes.extend_from_slice(config);
     bytes.push(b'}');
@@ -91,9 +106,10 @@ mod tests {
             path: "/id".into(),
             foreign: true,
         };
-        let bytes = asked_bytes(&place, config).unwrap();
+        let bytes = asked_bytes(&place, Some(&Claim::default()), config).unwrap();
         let asked: Asked = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(asked.cgroup, place);
+        assert_eq!(asked.resctrl, Some(Claim::default()));
         assert_eq!(asked.config.hostname, "h");
         assert!(bytes.ends_with(b"\"x-unknown\": [1]}}"));
     }

@@ -16,12 +16,14 @@ use super::error::{Error, Result};
 use super::record::{Asked, Record};
 use crate::channel::Channel;
 use crate::error::{Called, During};
+use crate::placed::PlacedRoot;
 
 const ASKED: &str = "create.json";
 const STATE: &str = "state.json";
 const NEW_STATE: &str = "state.json.new";
 const SOCKET: &str = "start.sock";
-const FILES: [&str; 4] = [STATE, SOCKET, ASKED, NEW_STATE];
+const PLACE: &str = "place.json";
+const FILES: [&str; 5] = [STATE, SOCKET, PLACE, ASKED, NEW_STATE];
 
 /// Longest id: a name of a file.
 const MAX_ID_BYTES: usize = 255;
@@ -306,6 +308,20 @@ impl Entry {
         Ok(())
     }
 
+    /// Before the root is attached in a mount namespace that is not the container's own.
+    pub fn write_place(&self, place: &PlacedRoot) -> crate::Result<()> {
+        let step = "write down where the root is to be attached";
+        let bytes = serde_json::to_vec(place)
+            .map_err(|error| SysError::from_io("write", self.path.join(PLACE), &error.into()))
+            .during(step)?;
+        self.write(PLACE, &bytes).during(step)
+    }
+
+    fn place(&self) -> Result<Option<PlacedRoot>> {
+        let bytes = self.read(PLACE)?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
     /// The commit point of create.
     pub fn commit(&self, record: &Record) -> Result<()> {
         let step = "write the container's state";
@@ -362,7 +378,14 @@ impl Entry {
     /// Removes what a killed create has made, but not the directory. Its process has ended with it.
     pub fn clean_half_made(&self) -> Result<()> {
         if let Some(asked) = self.asked()? {
+            // First: when it is gone the process has ended, and makes no mounts any more.
             cgroups::discard(&asked)?;
+            if let Some(claim) = &asked.resctrl {
+                claim.remove()?;
+            }
+        }
+        if let Some(place) = self.place()? {
+            place.release()?;
         }
         self.remove_files()
     }

@@ -1,8 +1,9 @@
 //! `update` and what a container uses.
 
-use ketch_spec::runtime::LinuxResources;
+use ketch_spec::runtime::{IntelRdt, LinuxResources};
 
-use super::error::{Error, Result};
+use super::error::{Error, Refusal, Result};
+use super::record::Record;
 use super::state::status;
 use super::store::{Id, Root};
 use crate::cgroup::{Cgroup, Stats};
@@ -16,6 +17,16 @@ pub fn update(root: &Root, id: &Id, resources: &LinuxResources) -> Result<()> {
     Ok(cgroup(root, id)?.update(resources)?)
 }
 
+/// Changes a container's class of `linux.intelRdt`.
+///
+/// # Errors
+/// A container that is not there, has stopped or has no class; lines that the kernel refuses.
+pub fn update_class(root: &Root, id: &Id, wanted: &IntelRdt) -> Result<()> {
+    let record = running(root, id)?;
+    let claim = record.resctrl.ok_or(Refusal::NoClass)?;
+    Ok(claim.update(wanted)?)
+}
+
 /// What a container's processes use.
 ///
 /// # Errors
@@ -26,6 +37,10 @@ pub fn stats(root: &Root, id: &Id) -> Result<Stats> {
 
 /// The cgroup of a container that has not stopped.
 fn cgroup(root: &Root, id: &Id) -> Result<Cgroup> {
+    running(root, id)?.cgroup.open()
+}
+
+fn running(root: &Root, id: &Id) -> Result<Record> {
     let entry = root.entry(id)?;
     let record = entry.committed()?;
     match status(&entry, &record)? {
@@ -33,6 +48,6 @@ fn cgroup(root: &Root, id: &Id) -> Result<Cgroup> {
             id: id.to_string(),
             status: Status::Stopped,
         }),
-        _ => record.cgroup.open(),
+        _ => Ok(record),
     }
 }

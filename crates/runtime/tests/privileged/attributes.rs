@@ -522,6 +522,7 @@ fn agent_of_exec() {
         seccomp: Some(&program),
         agent,
         lifetime: ketch_runtime::Lifetime::Parents,
+        resctrl: None,
     };
     let told = ketch_runtime::NotifyAgent::new(&spec, "box", std::path::Path::new("/"));
     let (stdio, output) = pipes();

@@ -345,5 +345,6 @@ pub fn exec_options<'a>(
         seccomp: None,
         agent: None,
         lifetime: ketch_runtime::Lifetime::Parents,
+        resctrl: None,
     }
 }

@@ -137,6 +137,18 @@ pub struct IntelRdt {
     /// Schema line for memory bandwidth.
     #[serde(skip_serializing_if = "is_default")]
     pub mem_bw_schema: String,
+    /// Lines that are written as they are, after those of the two fields above.
+    #[serde(skip_serializing_if = "is_default")]
+    pub schemata: Vec<String>,
+    /// Count the use of the last cache.
+    #[serde(rename = "enableCMT", skip_serializing_if = "is_default")]
+    pub enable_cmt: bool,
+    /// Count the use of memory bandwidth.
+    #[serde(rename = "enableMBM", skip_serializing_if = "is_default")]
+    pub enable_mbm: bool,
+    /// Count in a monitoring group of the container's own.
+    #[serde(skip_serializing_if = "is_default")]
+    pub enable_monitoring: bool,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub other: Map<String, Value>,

@@ -3,6 +3,7 @@
 mod crash;
 mod exec;
 mod hooks;
+mod killed;
 mod lifecycle;
 mod resources;
 mod streams;

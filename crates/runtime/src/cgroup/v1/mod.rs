@@ -11,7 +11,7 @@ use ketch_sys::Error as SysError;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Entry, HierarchyMount, MOUNT, V1_MAGIC, file};
+use super::{Entry, HierarchyMount, MOUNT, SubGroup, V1_MAGIC, file};
 use crate::error::{Called, During, Error, Result};
 
 /// How long processes may take to freeze.
@@ -138,6 +138,36 @@ impl Groups {
             }
         }
         Self { groups }
+    }
+
+    /// See [`super::Cgroup::below`].
+    pub fn below(&self, places: &[SubGroup]) -> Result<Self> {
+        let mut groups = Vec::with_capacity(self.groups.len());
+        for group in &self.groups {
+            groups.push(Group {
+                hierarchy: group.hierarchy.clone(),
+                directory: group.directory.clone(),
+            });
+        }
+        for place in places {
+            let chosen = |group: &Group| {
+                let mut names = group.hierarchy.split(',');
+                let controllers = &place.controllers;
+                controllers.is_empty() || names.any(|name| controllers.iter().any(|c| c == name))
+            };
+            if let Some(unknown) = place
+                .controllers
+                .iter()
+                .find(|controller| self.directory(controller).is_none())
+            {
+                let reason = format!("the container has no group of the controller {unknown:?}");
+                return Err(Error::invalid("cgroup", reason));
+            }
+            for group in groups.iter_mut().filter(|group| chosen(group)) {
+                group.directory = place.of(&group.directory)?;
+            }
+        }
+        Ok(Self { groups })
     }
 
     pub fn exists(&self) -> bool {

@@ -12,7 +12,7 @@ use rustix::event::PollFlags;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Entry, MOUNT, file};
+use super::{Entry, MOUNT, SubGroup, file};
 use crate::error::{Called, During, Error, Result};
 
 const FREEZE_DEADLINE: Duration = Duration::from_secs(10);
@@ -67,6 +67,20 @@ impl Group {
         Self {
             directory: Path::new(MOUNT).join(path.trim_start_matches('/')),
         }
+    }
+
+    /// See [`super::Cgroup::below`].
+    pub fn below(&self, places: &[SubGroup]) -> Result<Self> {
+        let mut directory = self.directory.clone();
+        for place in places {
+            if let Some(name) = place.controllers.first() {
+                let reason =
+                    format!("there is one group for all controllers here, {name:?} has none");
+                return Err(Error::invalid("cgroup", reason));
+            }
+            directory = place.of(&directory)?;
+        }
+        Ok(Self { directory })
     }
 
     pub fn directory(&self) -> &Path {
