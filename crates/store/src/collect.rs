@@ -106,6 +106,12 @@ impl Store {
                 move_away(&path, away)?;
             }
         }
+        // Whoever replaces a record holds their lock.
+        let records = self.lock_records()?;
+        for path in self.unfinished_records()? {
+            move_away(&path, away)?;
+        }
+        drop(records);
         let ours = self.settling("blobs").parent().map(Path::to_path_buf);
         for path in entries(&self.root().join("ingest/settling"))? {
             if Some(&path) != ours.as_ref() {
@@ -122,6 +128,13 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// What was to become `index.json`, or is about to.
+    fn unfinished_records(&self) -> Result<Vec<PathBuf>> {
+        let mut paths = entries(&self.images_dir())?;
+        paths.retain(|path| sysfs::is_temporary(path));
+        Ok(paths)
     }
 
     /// Takes one document away, so that an index that names it has it no more; what only it needed goes with the next
@@ -142,15 +155,17 @@ impl Store {
         Ok(false)
     }
 
-    /// Whether something unfinished lies about that has no owner: what a killed process or an earlier boot left. Two or
-    /// three directory listings; takes no lock, so what another process is about to fill can be taken for it.
+    /// Whether something unfinished lies about that has no owner: what a killed process or an earlier boot left. Three
+    /// or four directory listings; takes no lock, so what another process is about to fill can be taken for it.
     ///
     /// # Errors
     /// A directory cannot be read.
     pub fn has_garbage(&self) -> Result<bool> {
         let work = entries(&self.root().join("ingest/work"))?;
         let boots = entries(&self.root().join("ingest/settling"))?;
-        Ok(boots.len() > 1 || work.iter().any(|path| !crate::draft::is_in_use(path)))
+        Ok(boots.len() > 1
+            || work.iter().any(|path| !crate::draft::is_in_use(path))
+            || !self.unfinished_records()?.is_empty())
     }
 
     /// What records and roots need.

@@ -11,7 +11,7 @@ pub fn check(scratch: &Path, data_root: &Path, run_root: &Path, namespace: &str)
     let mut left = Vec::new();
     // the kernel ends processes and network namespaces a moment after their last user; what stays is a leak
     for look in [
-        &(|| monitors(data_root)) as &dyn Fn() -> Vec<String>,
+        &(|| monitors(&scratch.join("data"))) as &dyn Fn() -> Vec<String>,
         &|| mounts(scratch),
         &|| links(namespace),
         &|| rules(namespace),

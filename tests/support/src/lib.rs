@@ -4,12 +4,14 @@
 //! its end checks that nothing is left: no mount, link, firewall rule, cgroup, process or temporary file.
 //! It needs root, and fails loudly where it is not.
 
+mod crash;
 mod leaks;
 mod oci;
 mod ran;
 mod registry;
 mod world;
 
+pub use crash::{Cut, Cutter, How};
 pub use oci::{Bundle, OciWorld, receive_descriptor};
 pub use ran::Ran;
 pub use registry::Registry;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::crash::Machine;
 use crate::{Ran, leaks};
 
 /// Limit of everything that a test waits for.
@@ -18,6 +19,8 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 pub struct World {
     directory: tempfile::TempDir,
     namespace: String,
+    /// If the data root is on a disk of its own, what has it mounted.
+    machine: Option<Machine>,
     finished: bool,
 }
 
@@ -44,28 +47,62 @@ impl World {
         let world = Self {
             directory,
             namespace,
+            machine: None,
             finished: false,
         };
         plain(&mut world.host(&["ip", "link", "set", "lo", "up"]));
         world
     }
 
+    /// Gives a world without state a disk of its own for its data root, of `mebibytes`, with ext4 on it, and turns it
+    /// on. Whatever was started in the world before stays outside.
+    ///
+    /// # Panics
+    /// Where there is no loop device or no ext4.
+    pub fn on_disk(mut self, mebibytes: u32) -> Self {
+        let disk = Machine::make_disk(self.path(), mebibytes);
+        self.machine = Some(Machine::start(self.path(), &disk));
+        self
+    }
+
+    /// After a power cut: waits until the disk is free and mounts it again, with an empty run root and another boot id.
+    /// Without a power cut it is an orderly restart.
+    ///
+    /// # Panics
+    /// If the world has no disk, or it does not mount.
+    pub fn power_on(&mut self) {
+        let disk = self.machine.take().expect("a world on a disk").stop();
+        self.machine = Some(Machine::start(self.path(), &disk));
+    }
+
+    /// A file of this world's state as the test can open it: a world on a disk has its mounts to itself.
+    pub fn seen(&self, path: &Path) -> PathBuf {
+        match &self.machine {
+            Some(machine) => machine.seen(path),
+            None => path.to_owned(),
+        }
+    }
+
     /// A world with the image `busybox`.
     pub fn with_busybox() -> Self {
         let world = Self::empty();
+        world.import_busybox();
+        world
+    }
+
+    /// Makes the image `busybox`.
+    pub fn import_busybox(&self) {
         let archive = std::env::var_os("KETCH_BUSYBOX_TAR")
             .expect("KETCH_BUSYBOX_TAR: run `cargo xtask test`");
         let archive = archive.to_string_lossy();
-        world
-            .ketch([
-                "import",
-                "--change",
-                "CMD [\"sh\"]",
-                &archive,
-                "busybox:latest",
-            ])
-            .ok();
-        world
+        self.ketch([
+            "import",
+            "--change",
+            "CMD [\"sh\"]",
+            &archive,
+            "busybox:latest",
+        ])
+        .ok();
     }
 
     /// The world's scratch directory.
@@ -153,10 +190,16 @@ impl World {
     /// A program in this world's network namespace, which plays the host.
     pub fn host(&self, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
-        command
-            .arg(format!("--net=/run/netns/{}", self.namespace))
-            .arg("--")
-            .args(words);
+        command.arg(format!("--net=/run/netns/{}", self.namespace));
+        match &self.machine {
+            // The working directory is looked up by its name in the namespace.
+            Some(machine) => command
+                .arg(format!("--mount={}", machine.namespace()))
+                .args(["--", "sh", "-c", "cd \"$0\" && exec \"$@\""])
+                .arg(self.path()),
+            None => command.arg("--"),
+        };
+        command.args(words);
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -188,8 +231,8 @@ impl World {
     pub fn finish(mut self) {
         let left = leaks::check(
             self.path(),
-            &self.data_root(),
-            &self.run_root(),
+            &self.seen(&self.data_root()),
+            &self.seen(&self.run_root()),
             &self.namespace,
         );
         self.finished = true;
@@ -264,7 +307,7 @@ fn plain(command: &mut Command) {
 }
 
 /// Splits at blanks; single quotes keep a word together.
-fn words(line: &str) -> Vec<String> {
+pub(crate) fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quoted = false;

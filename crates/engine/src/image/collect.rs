@@ -40,7 +40,7 @@ pub fn collect(engine: &Engine) -> Result<Freed> {
     }
     // What a killed user left mounted would keep its space.
     layer::sweep(engine)?;
-    let mut roots = layer::cache_roots(engine)?;
+    let mut roots = layer::cache_sweep(engine)?;
     let users = container_images(engine)?;
     roots
         .layers

@@ -55,11 +55,14 @@ fn version() -> u32 {
 /// time is the last use.
 ///
 /// # Errors
-/// A record that cannot be read.
+/// A record that cannot be read, unless it is one that a power cut left unwritten: that one is not known.
 pub fn cache_get(engine: &Engine, key: &Digest) -> Result<Option<CacheRecord>> {
     let path = record_path(engine, key);
-    let Some(found) = record::read_if_there::<CacheRecord>(&path).map_err(LayerError::from)? else {
-        return Ok(None);
+    let found = match record::read_if_there::<CacheRecord>(&path) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(None),
+        Err(error) if is_torn(&error) => return Ok(None),
+        Err(error) => return Err(LayerError::from(error).into()),
     };
     if found.version > VERSION {
         // A later version's: not for us, and not ours to remove.
@@ -99,10 +102,18 @@ pub fn cache_put(engine: &Engine, key: &Digest, record: &CacheRecord) -> Result<
 /// # Errors
 /// The directory cannot be read; a record that does not parse is left out.
 pub fn cache_list(engine: &Engine) -> Result<Vec<(Digest, CacheRecord, SystemTime)>> {
+    Ok(look_through(engine)?.0)
+}
+
+/// What is in the directory: the records, and the files that are none, because their writer was killed or the power
+/// went. A record that says what we do not understand is neither.
+type Found = (Vec<(Digest, CacheRecord, SystemTime)>, Vec<PathBuf>);
+
+fn look_through(engine: &Engine) -> Result<Found> {
     let directory = records_dir(engine);
     let listing = match fs::read_dir(&directory) {
         Ok(listing) => listing,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::default()),
         Err(source) => {
             return Err(LayerError::Io {
                 call: "readdir",
@@ -112,13 +123,18 @@ pub fn cache_list(engine: &Engine) -> Result<Vec<(Digest, CacheRecord, SystemTim
             .into());
         }
     };
-    let mut found = Vec::new();
+    let (mut found, mut torn) = Found::default();
     for entry in listing {
         let entry = entry.map_err(|source| LayerError::Io {
             call: "readdir",
             path: directory.clone(),
             source,
         })?;
+        let path = entry.path();
+        if record::is_temporary(&path) {
+            torn.push(path);
+            continue;
+        }
         let name = entry.file_name();
         let Some(hex) = name.to_str().and_then(|name| name.strip_suffix(".json")) else {
             continue;
@@ -126,8 +142,13 @@ pub fn cache_list(engine: &Engine) -> Result<Vec<(Digest, CacheRecord, SystemTim
         let Ok(key) = format!("sha256:{hex}").parse::<Digest>() else {
             continue;
         };
-        let Ok(Some(record)) = record::read_if_there(&entry.path()) else {
-            continue;
+        let record = match record::read_if_there(&path) {
+            Ok(Some(record)) => record,
+            Err(error) if is_torn(&error) => {
+                torn.push(path);
+                continue;
+            }
+            Ok(None) | Err(_) => continue,
         };
         let used = entry
             .metadata()
@@ -136,7 +157,12 @@ pub fn cache_list(engine: &Engine) -> Result<Vec<(Digest, CacheRecord, SystemTim
         found.push((key, record, used));
     }
     found.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(found)
+    Ok((found, torn))
+}
+
+/// Whether a file holds nothing that anyone wrote as a whole: records are not synced.
+fn is_torn(error: &record::Error) -> bool {
+    matches!(error, record::Error::Parse { source, .. } if !source.is_data())
 }
 
 /// Forgets records that were not used for `unused_for` (all of them if it is zero), and collects what only they needed.
@@ -190,15 +216,36 @@ pub fn cache_prune_if(
 /// # Errors
 /// As [`cache_list`].
 pub fn cache_roots(engine: &Engine) -> Result<Roots> {
-    let layers: BTreeSet<Digest> = cache_list(engine)?
-        .into_iter()
-        .filter_map(|(_, record, _)| record.layer.map(|layer| layer.digest))
+    Ok(roots_of(&cache_list(engine)?))
+}
+
+/// As [`cache_roots`]; removes what killed builds and power cuts left of records. Call it with the store held alone.
+///
+/// # Errors
+/// As [`cache_list`]; something cannot be removed.
+pub fn cache_sweep(engine: &Engine) -> Result<Roots> {
+    let (found, torn) = look_through(engine)?;
+    for path in torn {
+        fs::remove_file(&path).map_err(|source| LayerError::Io {
+            call: "unlink",
+            path,
+            source,
+        })?;
+    }
+    Ok(roots_of(&found))
+}
+
+fn roots_of(found: &[(Digest, CacheRecord, SystemTime)]) -> Roots {
+    let layers: BTreeSet<Digest> = found
+        .iter()
+        .filter_map(|(_, record, _)| record.layer.as_ref())
+        .map(|layer| layer.digest.clone())
         .collect();
     // A step's layer blob is the uncompressed archive: both have the same digest.
-    Ok(Roots {
+    Roots {
         blobs: layers.clone(),
         layers,
-    })
+    }
 }
 
 fn records_dir(engine: &Engine) -> PathBuf {

@@ -18,6 +18,7 @@ pub use archive::{ARCHIVE_HEAD_BYTES, ArchiveRoot, is_archive, looks_like_archiv
 pub use attach::{LayerUse, sweep};
 pub use cache::{
     CacheRecord, cache_get, cache_list, cache_prune, cache_prune_if, cache_put, cache_roots,
+    cache_sweep,
 };
 pub use draft::{LayerDraft, copy_root_attributes};
 pub use mount::{Writable, mount};

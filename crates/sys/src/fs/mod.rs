@@ -203,6 +203,12 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: Mode, sync: bool) -> Result
     Ok(())
 }
 
+/// Whether the name is one that [`replace_file`] makes: without a writer it is what a crash left.
+pub fn is_temporary(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    name.starts_with(b".") && name.ends_with(b".tmp")
+}
+
 /// A name beside `name` that nobody else uses: `.<name>.<16 hex>.tmp`.
 fn temporary_name(name: &OsStr) -> CString {
     let mut text = b".".to_vec();

@@ -1,0 +1,83 @@
+//! Nothing is lost and nothing stays when a command that works on images is killed, or the machine loses its power, at
+//! any step. Needs root; the power cuts need loop devices and ext4.
+//!
+//! The short form ends each operation at a few points, evenly spread over all that it does to the disk. `cargo xtask
+//! crashes` does it at each.
+
+mod operations;
+mod sweep;
+
+use ketch_test_support::{How, Registry, World};
+
+use operations::{BUILDS, LOADS, Operation, PULLS, REMOVALS};
+use sweep::sweep;
+
+fn killed(operations: &[Operation]) {
+    let mut world = World::empty();
+    operations::prepare(&world);
+    sweep(&mut world, operations, How::All);
+    world.finish();
+}
+
+/// A disk of this size has room for all that an operation does.
+const DISK_MEBIBYTES: u32 = 160;
+
+fn without_power(operations: &[Operation]) {
+    let mut world = World::empty().on_disk(DISK_MEBIBYTES);
+    operations::prepare(&world);
+    sweep(&mut world, operations, How::Power);
+    world.finish();
+}
+
+#[test]
+fn pulls_may_be_killed_at_every_step() {
+    let mut world = World::empty();
+    let registry = Registry::start(&world);
+    operations::prepare(&world);
+    operations::fill(&world, &registry);
+    sweep(&mut world, PULLS, How::All);
+    drop(registry);
+    world.finish();
+}
+
+#[test]
+fn pulls_may_lose_power_at_every_step() {
+    let world = World::empty();
+    let registry = Registry::start(&world);
+    let mut world = world.on_disk(DISK_MEBIBYTES);
+    operations::prepare(&world);
+    operations::fill(&world, &registry);
+    sweep(&mut world, PULLS, How::Power);
+    drop(registry);
+    world.finish();
+}
+
+#[test]
+fn loads_may_be_killed_at_every_step() {
+    killed(LOADS);
+}
+
+#[test]
+fn loads_may_lose_power_at_every_step() {
+    without_power(LOADS);
+}
+
+#[test]
+fn builds_may_be_killed_at_every_step() {
+    killed(BUILDS);
+}
+
+#[test]
+fn builds_may_lose_power_at_every_step() {
+    without_power(BUILDS);
+}
+
+#[test]
+fn removals_may_be_killed_at_every_step() {
+    killed(REMOVALS);
+}
+
+#[test]
+fn removals_may_lose_power_at_every_step() {
+    without_power(REMOVALS);
+}
