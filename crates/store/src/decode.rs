@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
+use crate::zstandard::{Frames, Whose};
 use crate::{Error, Result};
 
 /// How many first bytes tell.
@@ -72,7 +73,7 @@ pub enum Decoder<R: BufRead> {
     /// Gzip.
     Gzip(Box<flate2::bufread::MultiGzDecoder<R>>),
     /// Zstd.
-    Zstd(zstd::stream::read::Decoder<'static, R>),
+    Zstd(Box<Frames<R>>),
 }
 
 impl<R: BufRead> Decoder<R> {
@@ -81,21 +82,24 @@ impl<R: BufRead> Decoder<R> {
     /// # Errors
     /// No memory for the decompressor.
     pub fn new(compression: Compression, source: R) -> Result<Self> {
+        Self::of(compression, source, Whose::Layer)
+    }
+
+    fn of(compression: Compression, source: R, whose: Whose) -> Result<Self> {
         Ok(match compression {
             Compression::None => Self::Plain(source),
             Compression::Gzip => Self::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(source))),
-            Compression::Zstd => Self::Zstd(
-                zstd::stream::read::Decoder::with_buffer(source).map_err(|source| {
-                    Error::Decompress {
-                        compression: "zstd",
-                        source,
-                    }
-                })?,
-            ),
+            Compression::Zstd => {
+                let failed = |source| Error::Decompress {
+                    compression: "zstd",
+                    source,
+                };
+                Self::Zstd(Box::new(Frames::new(source, whose).map_err(failed)?))
+            }
         })
     }
 
-    /// Takes off whatever the first bytes say.
+    /// Takes off a whole archive whatever its first bytes say. What is in it may be compressed again.
     ///
     /// # Errors
     /// The stream's; a compression that is not supported.
@@ -108,7 +112,7 @@ impl<R: BufRead> Decoder<R> {
             }
         };
         let compression = Compression::detect(&first[..first.len().min(MAGIC_BYTES)])?;
-        Self::new(compression, source)
+        Self::of(compression, source, Whose::Archive)
     }
 }
 

@@ -32,12 +32,14 @@ mod lock;
 mod pipeline;
 mod place;
 mod record;
+mod spill;
 pub mod tar;
 mod target;
 pub mod tree;
 mod unpack;
 mod usage;
 mod verify;
+mod zstandard;
 
 pub use blob::MAX_DOCUMENT_BYTES;
 pub use collect::{Freed, Roots};

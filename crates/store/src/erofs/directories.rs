@@ -3,62 +3,68 @@
 use std::io;
 
 use super::format::{BLOCK_BYTES, DIRENT_BYTES, LINKS_OFFSET, SIZE_OFFSET, SLOT_BYTES};
-use super::names::{Id, Names, ROOT, What};
+use super::names::{Id, Names, Placed, Sorted, What};
 use super::output::Output;
 
-/// Writes every directory and sets its inode's size, place and links; then the links of files.
+/// Writes every directory and sets its inode's size, place and links; and counts the links of files.
 pub fn write(names: &mut Names, output: &mut Output) -> io::Result<()> {
-    let order = names.sorted();
-    let mut left = &order[..];
-    let directories: Vec<Id> = names.directories().collect();
-    for directory in directories {
-        let count = left
-            .iter()
-            .take_while(|id| names.parent(**id) == directory)
-            .count();
-        let (children, rest) = left.split_at(count);
-        left = rest;
-        one(names, directory, children, output)?;
+    let mut left = Left {
+        sorted: names.sorted()?,
+        front: None,
+    };
+    left.front = left.sorted.next()?;
+    for directory in names.directories() {
+        one(names, directory, &mut left, output)?;
     }
-    for (inode, links) in names.links(&order) {
-        let offset = u64::from(inode) * SLOT_BYTES + LINKS_OFFSET;
-        output.change(offset, &links.to_le_bytes())?;
-    }
-    Ok(())
+    names.failure()
 }
 
-fn one(names: &Names, directory: Id, children: &[Id], output: &mut Output) -> io::Result<()> {
+/// Names still to be written, in order.
+struct Left {
+    sorted: Sorted,
+    front: Option<Placed>,
+}
+
+impl Left {
+    /// The next one that is in `directory`.
+    fn next_in(&mut self, directory: Id) -> io::Result<Option<Placed>> {
+        if self
+            .front
+            .as_ref()
+            .is_none_or(|front| front.directory != directory)
+        {
+            return Ok(None);
+        }
+        let next = self.sorted.next()?;
+        Ok(std::mem::replace(&mut self.front, next))
+    }
+}
+
+fn one(names: &Names, directory: Id, left: &mut Left, output: &mut Output) -> io::Result<()> {
     output.align(BLOCK_BYTES)?;
     let start = output.at();
     let mut block = Block::default();
     let mut below = 0u32;
-    // The two every directory has are sorted in among the others.
-    let itself = (&b"."[..], names.inode(directory), What::Directory);
-    let above = (
-        &b".."[..],
-        names.inode(names.parent(directory)),
-        What::Directory,
-    );
-    let dots = [itself, above];
-    let split = children.partition_point(|id| names.name(*id) < &b"."[..]);
-    // Between the two there can be names too: none is between "." and ".." but those that begin with "." and a byte below ".".
-    let second = children.partition_point(|id| names.name(*id) < &b".."[..]);
-    let all = children[..split]
-        .iter()
-        .map(|id| entry(names, *id))
-        .chain([dots[0]])
-        .chain(children[split..second].iter().map(|id| entry(names, *id)))
-        .chain([dots[1]])
-        .chain(children[second..].iter().map(|id| entry(names, *id)));
-    for (name, inode, what) in all {
-        if !block.has_room(name) {
-            block.write(output)?;
-            output.align(BLOCK_BYTES)?;
+    // The two every directory has are sorted in among the others, of which some begin with "." and a byte below ".".
+    let mut dots = [
+        (&b"."[..], names.inode(directory)),
+        (&b".."[..], names.inode(names.parent(directory))),
+    ]
+    .into_iter()
+    .peekable();
+    while let Some(placed) = left.next_in(directory)? {
+        while let Some((name, inode)) = dots.next_if(|(dot, _)| *dot < &placed.name[..]) {
+            block.put(output, name, inode, What::Directory)?;
         }
-        block.add(name, inode, what);
+        let (inode, what) = (names.inode(placed.id), names.what(placed.id));
+        if names.is_linked(placed.id) {
+            count_link(output, inode)?;
+        }
+        below += u32::from(what == What::Directory);
+        block.put(output, &placed.name, inode, what)?;
     }
-    for id in children {
-        below += u32::from(names.what(*id) == What::Directory);
+    for (name, inode) in dots {
+        block.put(output, name, inode, What::Directory)?;
     }
     block.write(output)?;
     let size = output.at() - start;
@@ -68,46 +74,56 @@ fn one(names: &Names, directory: Id, children: &[Id], output: &mut Output) -> io
     // The writer keeps images far below what 32 bits of blocks are.
     place[8..].copy_from_slice(&((start / BLOCK_BYTES) as u32).to_le_bytes());
     output.change(inode + SIZE_OFFSET, &place)?;
-    debug_assert!(directory != ROOT || names.parent(directory) == ROOT);
     output.change(inode + LINKS_OFFSET, &(2 + below).to_le_bytes())
 }
 
-fn entry(names: &Names, id: Id) -> (&[u8], u32, What) {
-    (names.name(id), names.inode(id), names.what(id))
+/// Adds one to the links of an inode with several names, which begins with none ([`start_links`]).
+fn count_link(output: &mut Output, inode: u32) -> io::Result<()> {
+    let offset = u64::from(inode) * SLOT_BYTES + LINKS_OFFSET;
+    let mut links = [0; 4];
+    output.read(offset, &mut links)?;
+    output.change(offset, &(u32::from_le_bytes(links) + 1).to_le_bytes())
+}
+
+/// Takes the one link that an inode was written with: it has several names, which are counted at the end.
+pub fn start_links(output: &mut Output, inode: u32) -> io::Result<()> {
+    output.change(u64::from(inode) * SLOT_BYTES + LINKS_OFFSET, &[0; 4])
 }
 
 /// Entries of one block: first all their fixed parts, then all names.
 #[derive(Default)]
-struct Block<'a> {
-    entries: Vec<(&'a [u8], u32, What)>,
-    bytes: usize,
+struct Block {
+    /// Length of the name, inode, type.
+    entries: Vec<(usize, u32, What)>,
+    names: Vec<u8>,
 }
 
-impl<'a> Block<'a> {
-    fn has_room(&self, name: &[u8]) -> bool {
-        self.bytes + DIRENT_BYTES + name.len() <= BLOCK_BYTES as usize
-    }
-
-    fn add(&mut self, name: &'a [u8], inode: u32, what: What) {
-        self.bytes += DIRENT_BYTES + name.len();
-        self.entries.push((name, inode, what));
+impl Block {
+    /// Adds an entry; begins another block if this one is full.
+    fn put(&mut self, output: &mut Output, name: &[u8], inode: u32, what: What) -> io::Result<()> {
+        let bytes = (self.entries.len() + 1) * DIRENT_BYTES + self.names.len() + name.len();
+        if bytes > BLOCK_BYTES as usize {
+            self.write(output)?;
+            output.align(BLOCK_BYTES)?;
+        }
+        self.names.extend_from_slice(name);
+        self.entries.push((name.len(), inode, what));
+        Ok(())
     }
 
     fn write(&mut self, output: &mut Output) -> io::Result<()> {
-        let mut bytes = Vec::with_capacity(self.bytes);
+        let mut bytes = Vec::with_capacity(BLOCK_BYTES as usize);
         let mut text = self.entries.len() * DIRENT_BYTES;
-        for (name, inode, what) in &self.entries {
+        for (length, inode, what) in &self.entries {
             bytes.extend_from_slice(&u64::from(*inode).to_le_bytes());
             // Within a block of 512 bytes.
             bytes.extend_from_slice(&(text as u16).to_le_bytes());
             bytes.extend_from_slice(&[what.dirent(), 0]);
-            text += name.len();
+            text += length;
         }
-        for (name, ..) in &self.entries {
-            bytes.extend_from_slice(name);
-        }
+        bytes.extend_from_slice(&self.names);
         self.entries.clear();
-        self.bytes = 0;
+        self.names.clear();
         output.append(&bytes)
     }
 }

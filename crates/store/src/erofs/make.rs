@@ -4,6 +4,7 @@ use std::io::{self, BufRead};
 use std::os::unix::fs::FileExt;
 
 use super::chunks::{Chunk, Map, Piece};
+use super::directories;
 use super::format::{self, BLOCK_BYTES, CHUNK_INDEX_BYTES, INODE_BYTES, Inode, Layout, SLOT_BYTES};
 use super::names::{Id, ROOT, What};
 use super::writer::{MAX_IMAGE_BYTES, Writer, io_failed, wrong};
@@ -219,7 +220,10 @@ impl Writer {
             return Err(missing());
         }
         let (what, inode) = (self.names.what(found), self.names.inode(found));
-        self.names.set_linked(found);
+        if self.names.set_linked(found) {
+            directories::start_links(&mut self.output, inode)
+                .map_err(|error| io_failed(entry, &error))?;
+        }
         self.replace(entry, parent, name, what, inode)?;
         if let Some(id) = self.names.find(parent, name) {
             self.names.set_linked(id);

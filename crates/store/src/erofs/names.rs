@@ -1,14 +1,20 @@
 //! The names of a layer while its archive is read: 16 bytes each, the text, and a hash table of four bytes a slot. What
-//! they name is in the image already; only its number is kept here.
+//! they name is in the image already; only its number is kept here. Memory is bounded: see [`crate::spill`].
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::io;
+use std::sync::Arc;
 
 use ketch_sys::fs::NAME_MAX_BYTES;
 use rustix::io::Errno;
 
-/// How many names one archive can make: some hundred megabytes of memory at worst.
+use crate::spill::{Backing, Merge, Sorter, Space};
+
+/// How many names one archive can make.
 const MAX_NAMES: usize = 4 << 20;
+/// How many directories can be in each other. A path that Linux takes has half as many at most; links make more possible.
+pub const MAX_DEPTH: usize = 4096;
 /// Bytes of all names together.
 const MAX_TEXT_BYTES: usize = 256 << 20;
 /// How many links in a row are followed: as many as Linux follows.
@@ -29,6 +35,7 @@ impl Id {
 
 /// What a name names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum What {
     File,
     Directory,
@@ -41,6 +48,17 @@ pub enum What {
 }
 
 impl What {
+    /// By number.
+    const ALL: [Self; 7] = [
+        Self::File,
+        Self::Directory,
+        Self::Symlink,
+        Self::Fifo,
+        Self::CharacterDevice,
+        Self::BlockDevice,
+        Self::Whiteout,
+    ];
+
     /// The file type in a directory entry.
     pub fn dirent(self) -> u8 {
         match self {
@@ -54,7 +72,7 @@ impl What {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Name {
     parent: Id,
     /// The number of the inode.
@@ -66,6 +84,37 @@ struct Name {
     linked: bool,
     /// Another name took its place; what was below it is gone too.
     gone: bool,
+}
+
+/// Bytes of a [`Name`] in its table.
+const NAME_BYTES: usize = 16;
+
+impl Name {
+    fn to_bytes(self) -> [u8; NAME_BYTES] {
+        let mut bytes = [0; NAME_BYTES];
+        bytes[..4].copy_from_slice(&self.parent.0.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.inode.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.text.to_le_bytes());
+        bytes[12] = self.length;
+        bytes[13] = self.what as u8;
+        bytes[14] = u8::from(self.linked) | u8::from(self.gone) << 1;
+        bytes
+    }
+
+    fn from_bytes(bytes: [u8; NAME_BYTES]) -> Self {
+        let four = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        Self {
+            parent: Id(four(0)),
+            inode: four(4),
+            text: four(8),
+            length: bytes[12],
+            what: What::ALL[usize::from(bytes[13]) % What::ALL.len()],
+            linked: bytes[14] & 1 != 0,
+            gone: bytes[14] & 2 != 0,
+        }
+    }
 }
 
 /// Why a path leads nowhere.
@@ -99,80 +148,151 @@ impl Full {
     pub const LIMIT: u64 = MAX_NAMES as u64;
 }
 
-/// All names.
+/// All names. What does not fit into memory is on disk; a failure of the disk is told by [`Names::failure`].
 #[derive(Debug)]
 pub struct Names {
-    all: Vec<Name>,
-    text: Vec<u8>,
+    backing: Arc<Backing>,
+    count: usize,
+    all: Space,
+    text_bytes: usize,
+    text: Space,
     /// Numbers of names and one, by hash; 0 is free. A power of two, at most three quarters full.
-    slots: Vec<u32>,
+    slots: Space,
+    slot_count: usize,
     hash: RandomState,
 }
 
+/// Slots of the first table.
+const SLOTS: usize = 1024;
+/// Bytes of a slot.
+const SLOT_BYTES: usize = 4;
+
 impl Names {
     /// Only the root, whose inode has this number.
-    pub fn new(root_inode: u32) -> Self {
-        Self {
-            all: vec![Name {
-                parent: ROOT,
-                inode: root_inode,
-                text: 0,
-                length: 0,
-                what: What::Directory,
-                linked: false,
-                gone: false,
-            }],
-            text: Vec::new(),
-            slots: vec![0; 1024],
+    pub fn new(root_inode: u32, backing: Arc<Backing>) -> Self {
+        let mut names = Self {
+            count: 0,
+            all: Space::new(&backing),
+            text_bytes: 0,
+            text: Space::new(&backing),
+            slots: Space::new(&backing),
+            slot_count: SLOTS,
             hash: RandomState::new(),
-        }
+            backing,
+        };
+        names.slots.grow(SLOTS * SLOT_BYTES);
+        names.push(Name {
+            parent: ROOT,
+            inode: root_inode,
+            text: 0,
+            length: 0,
+            what: What::Directory,
+            linked: false,
+            gone: false,
+        });
+        names
+    }
+
+    fn push(&mut self, name: Name) {
+        self.count += 1;
+        self.all.grow(self.count * NAME_BYTES);
+        self.all
+            .put((self.count - 1) * NAME_BYTES, &name.to_bytes());
+    }
+
+    fn get(&self, id: Id) -> Name {
+        Name::from_bytes(self.all.record(id.at() * NAME_BYTES))
+    }
+
+    fn change(&mut self, id: Id, change: impl FnOnce(&mut Name)) {
+        let mut name = self.get(id);
+        change(&mut name);
+        self.all.put(id.at() * NAME_BYTES, &name.to_bytes());
+    }
+
+    /// What went wrong on disk so far; what was found since then means nothing.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn failure(&self) -> io::Result<()> {
+        self.all.failure()?;
+        self.text.failure()?;
+        self.slots.failure()
     }
 
     pub fn what(&self, id: Id) -> What {
-        self.all[id.at()].what
+        self.get(id).what
     }
 
     pub fn inode(&self, id: Id) -> u32 {
-        self.all[id.at()].inode
+        self.get(id).inode
     }
 
     pub fn set_inode(&mut self, id: Id, inode: u32) {
-        self.all[id.at()].inode = inode;
+        self.change(id, |name| name.inode = inode);
     }
 
-    /// Says that the inode of `id` has another name.
-    pub fn set_linked(&mut self, id: Id) {
-        self.all[id.at()].linked = true;
+    /// Says that the inode of `id` has another name; returns whether that is news.
+    pub fn set_linked(&mut self, id: Id) -> bool {
+        let news = !self.get(id).linked;
+        self.change(id, |name| name.linked = true);
+        news
+    }
+
+    pub fn is_linked(&self, id: Id) -> bool {
+        self.get(id).linked
     }
 
     pub fn parent(&self, id: Id) -> Id {
-        self.all[id.at()].parent
+        self.get(id).parent
     }
 
-    pub fn name(&self, id: Id) -> &[u8] {
-        let name = &self.all[id.at()];
-        &self.text[name.text as usize..][..usize::from(name.length)]
+    /// How many directories are above it.
+    pub fn depth(&self, mut id: Id) -> usize {
+        let mut depth = 0;
+        while id != ROOT && depth < MAX_DEPTH {
+            id = self.parent(id);
+            depth += 1;
+        }
+        depth
+    }
+
+    fn text_of<'a>(&'a self, name: Name, buffer: &'a mut [u8; 256]) -> &'a [u8] {
+        match name.length {
+            0 => &[],
+            length => self
+                .text
+                .get(name.text as usize, usize::from(length), buffer),
+        }
     }
 
     /// What has this name in a directory.
     pub fn find(&self, directory: Id, name: &[u8]) -> Option<Id> {
-        match self.slots[self.slot(directory, name)] {
+        match self.number_in(self.slot(directory, name)) {
             0 => None,
             number => Some(Id(number - 1)),
         }
     }
 
+    fn number_in(&self, slot: usize) -> u32 {
+        u32::from_le_bytes(self.slots.record(slot * SLOT_BYTES))
+    }
+
     /// The slot of a name: its own, or the free one where it goes.
     fn slot(&self, directory: Id, name: &[u8]) -> usize {
-        let mask = self.slots.len() - 1;
+        let mask = self.slot_count - 1;
         let mut slot = self.hash.hash_one((directory.0, name)) as usize & mask;
+        let mut buffer = [0; 256];
         loop {
-            let number = self.slots[slot];
+            let number = self.number_in(slot);
             if number == 0 {
                 return slot;
             }
-            let id = Id(number - 1);
-            if self.parent(id) == directory && self.name(id) == name {
+            let found = self.get(Id(number - 1));
+            if found.parent == directory
+                && usize::from(found.length) == name.len()
+                && self.text_of(found, &mut buffer) == name
+            {
                 return slot;
             }
             slot = (slot + 1) & mask;
@@ -185,29 +305,31 @@ impl Names {
     /// # Errors
     /// There are too many.
     pub fn put(&mut self, directory: Id, name: &[u8], what: What, inode: u32) -> Result<Id, Full> {
-        if self.all.len() >= MAX_NAMES || self.text.len() + name.len() > MAX_TEXT_BYTES {
+        if self.count >= MAX_NAMES || self.text_bytes + name.len() > MAX_TEXT_BYTES {
             return Err(Full);
         }
-        if self.all.len() * 4 >= self.slots.len() * 3 {
+        if self.count * 4 >= self.slot_count * 3 {
             self.grow();
         }
         let slot = self.slot(directory, name);
         // Both bounds are far below 32 bits.
-        let id = Id(self.all.len() as u32);
-        let text = match self.slots[slot] {
+        let id = Id(self.count as u32);
+        let text = match self.number_in(slot) {
             0 => {
-                let text = self.text.len() as u32;
-                self.text.extend_from_slice(name);
-                text
+                let text = Space::fit(self.text_bytes, name.len());
+                self.text_bytes = text + name.len();
+                self.text.grow(self.text_bytes);
+                self.text.put(text, name);
+                text as u32
             }
             number => {
-                let old = &mut self.all[number as usize - 1];
-                old.gone = true;
-                old.text
+                let old = Id(number - 1);
+                self.change(old, |old| old.gone = true);
+                self.get(old).text
             }
         };
-        self.slots[slot] = id.0 + 1;
-        self.all.push(Name {
+        self.slots.put(slot * SLOT_BYTES, &(id.0 + 1).to_le_bytes());
+        self.push(Name {
             parent: directory,
             inode,
             text,
@@ -220,14 +342,17 @@ impl Names {
     }
 
     fn grow(&mut self) {
-        let doubled = self.slots.len() * 2;
-        self.slots = Vec::new();
-        self.slots = vec![0; doubled];
-        for at in 1..self.all.len() {
-            let id = Id(at as u32);
-            if !self.all[at].gone {
-                let slot = self.slot(self.parent(id), self.name(id));
-                self.slots[slot] = id.0 + 1;
+        self.slot_count *= 2;
+        // The old one first: its memory is the new one's.
+        self.slots.clear();
+        self.slots.grow(self.slot_count * SLOT_BYTES);
+        let mut buffer = [0; 256];
+        for at in 1..self.count {
+            let name = self.get(Id(at as u32));
+            if !name.gone {
+                let slot = self.slot(name.parent, self.text_of(name, &mut buffer));
+                self.slots
+                    .put(slot * SLOT_BYTES, &(at as u32 + 1).to_le_bytes());
             }
         }
     }
@@ -292,41 +417,75 @@ impl Names {
     }
 
     /// What is there in the end, by directory and, in it, by name; the root is not among them. Marks what is gone.
-    pub fn sorted(&mut self) -> Vec<Id> {
-        // A directory has its name before what is in it.
-        for at in 1..self.all.len() {
-            let above = self.all[at].parent;
-            self.all[at].gone |= self.all[above.at()].gone;
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn sorted(&mut self) -> io::Result<Sorted> {
+        let mut sorter = Sorter::new(&self.backing);
+        let mut buffer = [0; 256];
+        for at in 1..self.count as u32 {
+            let mut name = self.get(Id(at));
+            // A directory has its name before what is in it.
+            if !name.gone && self.get(name.parent).gone {
+                self.change(Id(at), |name| name.gone = true);
+                name.gone = true;
+            }
+            if !name.gone {
+                let text = self.text_of(name, &mut buffer);
+                let mut key = [0; 4 + NAME_MAX_BYTES];
+                key[..4].copy_from_slice(&name.parent.0.to_be_bytes());
+                key[4..4 + text.len()].copy_from_slice(text);
+                sorter.push(&key[..4 + text.len()], &at.to_le_bytes())?;
+            }
         }
-        let mut order: Vec<Id> = (1..self.all.len() as u32)
-            .map(Id)
-            .filter(|id| !self.all[id.at()].gone)
-            .collect();
-        order.sort_unstable_by(|a, b| {
-            (self.parent(*a), self.name(*a)).cmp(&(self.parent(*b), self.name(*b)))
-        });
-        order
-    }
-
-    /// The numbers of inodes with several names, each with how many, of those in `order`.
-    pub fn links(&self, order: &[Id]) -> Vec<(u32, u32)> {
-        let mut linked: Vec<u32> = order
-            .iter()
-            .filter(|id| self.all[id.at()].linked)
-            .map(|id| self.inode(*id))
-            .collect();
-        linked.sort_unstable();
-        linked
-            .chunk_by(|a, b| a == b)
-            .map(|same| (same[0], same.len() as u32))
-            .collect()
+        self.failure()?;
+        Ok(Sorted {
+            merge: sorter.finish()?,
+        })
     }
 
     /// Every directory that is there in the end, after [`Names::sorted`], the root first.
     pub fn directories(&self) -> impl Iterator<Item = Id> + '_ {
-        (0..self.all.len() as u32)
-            .map(Id)
-            .filter(|id| !self.all[id.at()].gone && self.what(*id) == What::Directory)
+        (0..self.count as u32).map(Id).filter(|id| {
+            let name = self.get(*id);
+            !name.gone && name.what == What::Directory
+        })
+    }
+}
+
+/// Names by directory and text.
+#[derive(Debug)]
+pub struct Sorted {
+    merge: Merge,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    pub directory: Id,
+    pub name: Vec<u8>,
+    pub id: Id,
+}
+
+impl Sorted {
+    /// The next name.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn next(&mut self) -> io::Result<Option<Placed>> {
+        let Some((key, value)) = self.merge.next()? else {
+            return Ok(None);
+        };
+        let (Some((directory, name)), Some(id)) =
+            (key.split_first_chunk::<4>(), value.first_chunk::<4>())
+        else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        Ok(Some(Placed {
+            directory: Id(u32::from_be_bytes(*directory)),
+            name: name.to_vec(),
+            id: Id(u32::from_le_bytes(*id)),
+        }))
     }
 }
 
@@ -342,14 +501,31 @@ mod tests {
         names.walk(path.as_bytes(), target).unwrap()
     }
 
+    fn names() -> Names {
+        let backing = Backing::behind(tempfile::tempfile().unwrap(), 0);
+        Names::new(40, Arc::new(backing))
+    }
+
     #[test]
-    fn a_name_takes_sixteen_bytes() {
-        assert_eq!(size_of::<Name>(), 16);
+    fn a_name_comes_back_from_its_bytes() {
+        for what in What::ALL {
+            let name = Name {
+                parent: Id(70_000),
+                inode: 1 << 31,
+                text: 12_345_678,
+                length: 255,
+                what,
+                linked: what == What::File,
+                gone: what == What::Fifo,
+            };
+            let again = Name::from_bytes(name.to_bytes());
+            assert_eq!(format!("{again:?}"), format!("{name:?}"));
+        }
     }
 
     #[test]
     fn paths_are_walked_as_the_kernel_does() {
-        let mut names = Names::new(40);
+        let mut names = names();
         let usr = names.put(ROOT, b"usr", What::Directory, 1).unwrap();
         let lib = names.put(usr, b"lib", What::Directory, 2).unwrap();
         names.put(ROOT, b"lib", What::Symlink, 3).unwrap();
@@ -373,7 +549,7 @@ mod tests {
 
     #[test]
     fn what_is_replaced_is_gone_with_what_is_below() {
-        let mut names = Names::new(40);
+        let mut names = names();
         let old = names.put(ROOT, b"a", What::Directory, 1).unwrap();
         names.put(old, b"x", What::File, 2).unwrap();
         let new = names.put(ROOT, b"a", What::Directory, 3).unwrap();
@@ -384,13 +560,22 @@ mod tests {
         }
         assert_eq!(names.find(ROOT, b"a"), Some(new));
         assert_eq!(names.find(new, b"x"), None);
-        let order = names.sorted();
-        assert_eq!(order.len(), 5001);
-        assert!(
-            order[1..]
-                .windows(2)
-                .all(|pair| names.name(pair[0]) < names.name(pair[1]))
-        );
+        let mut sorted = names.sorted().unwrap();
+        let first = sorted.next().unwrap().unwrap();
+        assert_eq!((first.directory, first.id), (ROOT, new));
+        let mut last = Vec::new();
+        let mut count = 0;
+        while let Some(placed) = sorted.next().unwrap() {
+            assert!(placed.directory == new && placed.name > last);
+            let mut buffer = [0; 256];
+            assert_eq!(
+                names.text_of(names.get(placed.id), &mut buffer),
+                placed.name
+            );
+            last = placed.name;
+            count += 1;
+        }
+        assert_eq!(count, 5000);
         assert_eq!(names.directories().collect::<Vec<_>>(), [ROOT, new]);
     }
 }

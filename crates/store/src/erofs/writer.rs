@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use ketch_sys as sys;
 use rustix::io::Errno;
@@ -12,8 +13,9 @@ use super::directories;
 use super::format::{
     BLOCK_BYTES, FIRST_OFFSET, INODE_BYTES, Inode, Layout, ROOT_OFFSET, SLOT_BYTES, Superblock,
 };
-use super::names::{Full, Id, Lost, Names, ROOT, What};
+use super::names::{Full, Id, Lost, MAX_DEPTH, Names, ROOT, What};
 use super::output::Output;
+use crate::spill::Backing;
 use crate::tar::{Entry, Kind, Problem, Reader, TarError, Time};
 use crate::tree::Totals;
 use crate::tree::entries::{self, Maker};
@@ -21,6 +23,8 @@ use crate::tree::path::Clean;
 
 /// The largest image: its inodes' numbers have 32 bits, their blocks' too. Far more than any archive needs.
 pub(super) const MAX_IMAGE_BYTES: u64 = 64 << 30;
+/// Where in the image's file tables are kept while it is written.
+const BACKING_OFFSET: u64 = MAX_IMAGE_BYTES + (1 << 30);
 /// The root's inode as a number.
 const ROOT_INODE: u32 = (ROOT_OFFSET / SLOT_BYTES) as u32;
 
@@ -82,9 +86,14 @@ impl Writer {
     /// # Errors
     /// The disk's.
     pub fn new(image: File, tar: File) -> Result<Self, TarError> {
+        // What the names need on disk is behind the longest image, and cut off at the end.
+        let behind = image
+            .try_clone()
+            .map_err(|source| TarError::Write { source })?;
+        let backing = Arc::new(Backing::behind(behind, BACKING_OFFSET));
         let mut writer = Self {
             output: Output::new(image),
-            names: Names::new(ROOT_INODE),
+            names: Names::new(ROOT_INODE, backing),
             tar,
             last_parent: None,
             inodes: 1,
@@ -180,6 +189,12 @@ impl Writer {
         what: What,
         inode: u32,
     ) -> Result<Id, TarError> {
+        self.names
+            .failure()
+            .map_err(|error| io_failed(entry, &error))?;
+        if what == What::Directory && self.names.depth(directory) >= MAX_DEPTH {
+            return Err(refused(entry, "mkdirat", Errno::NAMETOOLONG));
+        }
         self.names
             .put(directory, name, what, inode)
             .map_err(|Full| {

@@ -19,22 +19,22 @@ pub fn apply(
     entry: &mut Entry,
     numbers: &mut Numbers,
     sparse: &mut PaxSparse,
-    record: &Record,
+    record: Record<'_>,
 ) -> Result<(), Problem> {
-    let value = &record.value;
+    let value = record.value;
     if let Some(key) = record.key.strip_prefix(XATTR_PREFIX) {
         return add_xattr(entry, key, value);
     }
     if record.key.starts_with(b"GNU.sparse.") {
-        return sparse.take(&record.key, value);
+        return sparse.take(record.key, value);
     }
     if value.is_empty() {
         return Ok(());
     }
     let number = |field| pax::decimal(value).ok_or(Problem::Number { field });
-    match &record.key[..] {
-        b"path" => entry.path = value.clone(),
-        b"linkpath" => entry.link = value.clone(),
+    match record.key {
+        b"path" => entry.path = value.to_vec(),
+        b"linkpath" => entry.link = value.to_vec(),
         b"size" => numbers.stored = number("size")?,
         b"uid" => numbers.uid = number("owner")?,
         b"gid" => numbers.gid = number("group")?,
@@ -45,6 +45,23 @@ pub fn apply(
         _ => {}
     }
     Ok(())
+}
+
+/// Whether a record of a global extended header means something here.
+pub fn is_known(key: &[u8]) -> bool {
+    key.starts_with(XATTR_PREFIX)
+        || matches!(
+            key,
+            b"path"
+                | b"linkpath"
+                | b"size"
+                | b"uid"
+                | b"gid"
+                | b"mtime"
+                | b"SCHILY.devmajor"
+                | b"SCHILY.devminor"
+        )
+        || key.starts_with(b"GNU.sparse.")
 }
 
 fn device(number: u64) -> Result<u32, Problem> {
@@ -74,6 +91,14 @@ fn add_xattr(entry: &mut Entry, key: &[u8], value: &[u8]) -> Result<(), Problem>
         return Err(Problem::Many {
             what: "attributes",
             limit: limit::XATTRS as u64,
+        });
+    }
+    let bytes = |(key, value): &(Vec<u8>, Vec<u8>)| key.len() + value.len();
+    let together: usize = entry.xattrs.iter().map(bytes).sum();
+    if together + key.len() + value.len() > limit::XATTRS_BYTES {
+        return Err(Problem::Long {
+            field: "attributes together",
+            limit: limit::XATTRS_BYTES as u64,
         });
     }
     entry.xattrs.push((key.to_vec(), value.to_vec()));

@@ -26,15 +26,19 @@ pub(crate) mod limit {
     /// Bytes of one extended header or long name: what Go's archive/tar, and so Docker, takes.
     pub const EXTENSION_BYTES: u64 = 1 << 20;
     /// Bytes of all extended headers of one entry.
-    pub const EXTENSIONS_BYTES: u64 = 4 << 20;
+    pub const EXTENSIONS_BYTES: u64 = 2 << 20;
+    /// Records of global extended headers that are kept for what follows.
+    pub const GLOBAL_RECORDS: usize = 1024;
     /// Bytes of a path or of a link's target: what Linux takes.
     pub const PATH_BYTES: usize = ketch_sys::fs::PATH_MAX_BYTES;
     /// Bytes of one extended attribute's value: what Linux takes.
     pub const XATTR_BYTES: usize = 64 << 10;
     /// Extended attributes of one entry.
     pub const XATTRS: usize = 1024;
+    /// Bytes of all of them, names and values: several times what Linux's file systems take.
+    pub const XATTRS_BYTES: usize = 1 << 20;
     /// Pieces of one sparse file.
-    pub const SEGMENTS: usize = 1 << 20;
+    pub const SEGMENTS: usize = 1 << 16;
 }
 
 /// What kind of file an entry makes.

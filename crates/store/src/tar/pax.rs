@@ -3,20 +3,25 @@
 use super::{Problem, Time};
 
 /// One record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    pub key: Vec<u8>,
-    pub value: Vec<u8>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    pub key: &'a [u8],
+    pub value: &'a [u8],
 }
 
-/// Takes the body of an extended header apart.
-pub fn parse(mut body: &[u8]) -> Result<Vec<Record>, Problem> {
-    let mut records = Vec::new();
-    while !body.is_empty() {
-        // Some programs fill up with NULs.
-        if body.iter().all(|byte| *byte == 0) {
-            break;
-        }
+/// The records of an extended header's body, taken apart one by one: there may be hundreds of thousands in a megabyte.
+#[derive(Debug, Clone)]
+pub struct Records<'a> {
+    body: &'a [u8],
+}
+
+impl<'a> Records<'a> {
+    pub fn new(body: &'a [u8]) -> Self {
+        Self { body }
+    }
+
+    fn record(&mut self) -> Result<Record<'a>, Problem> {
+        let body = self.body;
         let space = body
             .iter()
             .take(20)
@@ -35,13 +40,28 @@ pub fn parse(mut body: &[u8]) -> Result<Vec<Record>, Problem> {
         if equals == 0 {
             return Err(Problem::Extended);
         }
-        records.push(Record {
-            key: record[..equals].to_vec(),
-            value: record[equals + 1..].to_vec(),
-        });
-        body = &body[length..];
+        self.body = &body[length..];
+        Ok(Record {
+            key: &record[..equals],
+            value: &record[equals + 1..],
+        })
     }
-    Ok(records)
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>, Problem>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // Some programs fill up with NULs.
+        if self.body.iter().all(|byte| *byte == 0) {
+            return None;
+        }
+        let record = self.record();
+        if record.is_err() {
+            self.body = &[];
+        }
+        Some(record)
+    }
 }
 
 /// Decimal digits only.

@@ -2,9 +2,9 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::fields::{Numbers, apply, check_names, kind_of};
+use super::fields::{Numbers, apply, check_names, is_known, kind_of};
 use super::header::{self, Block, Header};
-use super::pax::{self, Record};
+use super::pax::{self, Record, Records};
 use super::sparse::{self, PaxSparse};
 use super::{BLOCK_BYTES, Entry, Kind, Problem, Segment, TarError, Time, limit, shown};
 
@@ -20,7 +20,7 @@ pub struct Reader<R> {
     /// Filling behind them.
     padding: u64,
     /// Records of global extended headers.
-    global: Vec<Record>,
+    global: Vec<(Vec<u8>, Vec<u8>)>,
     /// The current entry's path, and the pieces of its data.
     current: (Vec<u8>, Vec<Segment>),
     ended: bool,
@@ -33,7 +33,8 @@ pub struct Reader<R> {
 struct Extensions {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
-    records: Vec<Record>,
+    /// Bodies of extended headers, whose grammar is right.
+    bodies: Vec<Vec<u8>>,
     bytes: u64,
 }
 
@@ -92,12 +93,12 @@ impl<R: BufRead> Reader<R> {
                 b'K' => extensions.link = Some(self.long_name(&header, &mut extensions.bytes)?),
                 b'x' | b'X' => {
                     let body = self.extension(&header, &mut extensions.bytes)?;
-                    extensions.records.extend(pax::parse(&body).map_err(at)?);
+                    Records::new(&body).try_for_each(|record| record.map(drop).map_err(at))?;
+                    extensions.bodies.push(body);
                 }
                 b'g' => {
                     let body = self.extension(&header, &mut extensions.bytes)?;
-                    self.set_global(pax::parse(&body).map_err(at)?)
-                        .map_err(at)?;
+                    self.set_global(&body).map_err(at)?;
                 }
                 // A volume label: a name for people.
                 b'V' => self
@@ -136,10 +137,17 @@ impl<R: BufRead> Reader<R> {
         };
         let mut sparse = PaxSparse::default();
         // What is global comes first and can be overruled.
-        for record in self.global.iter().chain(&extensions.records) {
-            apply(&mut entry, &mut numbers, &mut sparse, record)
+        let global = self
+            .global
+            .iter()
+            .map(|(key, value)| Ok(Record { key, value }));
+        let own = extensions.bodies.iter().flat_map(|body| Records::new(body));
+        for record in global.chain(own) {
+            record
+                .and_then(|record| apply(&mut entry, &mut numbers, &mut sparse, record))
                 .map_err(|problem| named(&entry.path, problem))?;
         }
+        drop(extensions.bodies);
         if let Some(name) = sparse.name.take() {
             entry.path = name;
         }
@@ -265,19 +273,30 @@ impl<R: BufRead> Reader<R> {
         Ok(segments)
     }
 
-    fn set_global(&mut self, records: Vec<Record>) -> Result<(), Problem> {
-        self.global
-            .retain(|old| !records.iter().any(|new| new.key == old.key));
-        self.global.extend(records);
+    fn set_global(&mut self, body: &[u8]) -> Result<(), Problem> {
+        for record in Records::new(body) {
+            let Record { key, value } = record?;
+            if !is_known(key) {
+                continue;
+            }
+            self.global.retain(|(old, _)| old != key);
+            if self.global.len() >= limit::GLOBAL_RECORDS {
+                return Err(Problem::Many {
+                    what: "records in global extended headers",
+                    limit: limit::GLOBAL_RECORDS as u64,
+                });
+            }
+            self.global.push((key.to_vec(), value.to_vec()));
+        }
         let bytes: usize = self
             .global
             .iter()
-            .map(|record| record.key.len() + record.value.len())
+            .map(|(key, value)| key.len() + value.len())
             .sum();
-        if bytes as u64 > limit::EXTENSIONS_BYTES {
+        if bytes as u64 > limit::EXTENSION_BYTES {
             return Err(Problem::Long {
                 field: "global extended header",
-                limit: limit::EXTENSIONS_BYTES,
+                limit: limit::EXTENSION_BYTES,
             });
         }
         Ok(())

@@ -51,13 +51,6 @@ impl Clean {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
-
-    /// Whether it is `directory` or below it.
-    pub fn is_in(&self, directory: &[u8]) -> bool {
-        self.0
-            .strip_prefix(directory)
-            .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-    }
 }
 
 /// Bytes as a path; the empty path as `.`.

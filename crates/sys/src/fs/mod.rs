@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 pub use copy::copy_file;
 pub use remove::{remove_tree, remove_tree_at};
-pub use unnamed::UnnamedFile;
+pub use unnamed::{UnnamedFile, scratch_file};
 pub use xattr::{path_at, remove_xattr_at, set_xattr_at, xattrs_at};
 
 use crate::{Error, Result};
@@ -72,6 +72,16 @@ impl Root {
             .map_err(|errno| Error::on("openat2", self.label.join(strip_root(path)), errno))
     }
 
+    /// As [`Root::open_at`], and no link at all is followed: `ELOOP` for a path that goes through one.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open_without_links(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd> {
+        let resolve = ResolveFlags::NO_SYMLINKS;
+        open_resolving(self.directory.as_fd(), path, flags, mode, resolve)
+            .map_err(|errno| Error::on("openat2", self.label.join(strip_root(path)), errno))
+    }
+
     /// Opens the directory that has the last component of `path`, and returns that component. A path whose last
     /// component is `.`, `..` or empty names the root or has no name, and is refused with `EINVAL`.
     ///
@@ -110,7 +120,17 @@ pub fn open_in_root(
     flags: OFlags,
     mode: Mode,
 ) -> rustix::io::Result<OwnedFd> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    open_resolving(root, path, flags, mode, ResolveFlags::NO_MAGICLINKS)
+}
+
+fn open_resolving(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    mode: Mode,
+    resolve: ResolveFlags,
+) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | resolve;
     let mut attempts = 0;
     loop {
         match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, mode, resolve) {

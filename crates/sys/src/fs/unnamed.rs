@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,29 @@ use rustix::io::Errno;
 
 use super::{open_directory, temporary_name};
 use crate::{Error, Result};
+
+/// A file without a name in a directory, for reading and writing by its owner only. It is gone when it is closed; where
+/// the file system has no unnamed files, it has a name for a moment.
+///
+/// # Errors
+/// The kernel's.
+pub fn scratch_file(directory: BorrowedFd<'_>) -> Result<File> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let mode = Mode::from(0o600);
+    match rustix::fs::openat(directory, c".", flags | OFlags::TMPFILE, mode) {
+        Ok(file) => Ok(File::from(file)),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+            let name = temporary_name(OsStr::new("scratch"));
+            let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+            let file = rustix::fs::openat(directory, &*name, flags, mode)
+                .map_err(|errno| Error::new("openat", errno))?;
+            rustix::fs::unlinkat(directory, &*name, AtFlags::empty())
+                .map_err(|errno| Error::new("unlinkat", errno))?;
+            Ok(File::from(file))
+        }
+        Err(errno) => Err(Error::new("openat", errno)),
+    }
+}
 
 /// A file that is to be at `path` once it is whole. Dropping it, or the end of the process by whatever cause, leaves
 /// nothing; where the file system has no unnamed files (`O_TMPFILE`), a killed process leaves `.<name>.<16 hex>.tmp`.

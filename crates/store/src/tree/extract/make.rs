@@ -23,6 +23,7 @@ impl Extractor {
                 (FileType::Directory, _) => {}
                 (_, whiteout) => {
                     unlink(at.directory, at.name).map_err(|source| failed(at.entry, source))?;
+                    self.last_parent = None;
                     mkdir(at.directory, at.name).map_err(|source| failed(at.entry, source))?;
                     self.new_name(at)?;
                     if whiteout {
@@ -35,7 +36,7 @@ impl Extractor {
         }
         self.group_inherited |= at.entry.mode & 0o2000 != 0;
         self.attributes(at)?;
-        self.remember_times(at.entry, path)
+        self.remember_times(at.entry, &self.real(at, path)?)
     }
 
     pub(super) fn file<R: BufRead>(
@@ -180,13 +181,17 @@ impl Extractor {
 
     /// Removes what an earlier entry made under the same name.
     fn clear(&mut self, at: &At<'_>, path: &Clean) -> Result<(), TarError> {
+        let (kind, _) = stat(at)?;
         sys::fs::remove_tree_at(at.directory, at.name)
             .map_err(|source| failed(at.entry, source))?;
-        // What was in it has no times to be set any more, and may not be what the last parent was.
-        self.times
-            .retain(|(directory, _)| !directory.is_in(path.as_bytes()));
-        self.last_parent = None;
-        Ok(())
+        match kind {
+            FileType::Directory => self.forget(at.entry, &self.real(at, path)?),
+            _ => {
+                // It may be a link that the last parent was reached through.
+                self.last_parent = None;
+                Ok(())
+            }
+        }
     }
 
     /// What was just made has nothing but what its entry says.

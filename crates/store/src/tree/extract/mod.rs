@@ -7,10 +7,12 @@
 
 mod make;
 mod place;
+mod times;
 
 use std::ffi::OsStr;
 use std::io::BufRead;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use ketch_sys as sys;
 use ketch_sys::fs::Root;
@@ -18,17 +20,16 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use self::place::{At, failed, is_whiteout, mkdir, set_opaque, stat, timestamps, unlink};
+use self::times::{MAX_DIRECTORIES, MAX_PATH_BYTES, Refused, Times};
 use super::Totals;
 use super::entries::{self, Maker};
 use super::path::{Clean, as_name, as_path};
-use crate::tar::{Entry, Kind, Problem, Reader, TarError, Time, shown};
+use crate::spill::Backing;
+use crate::tar::{Entry, Kind, Problem, Reader, TarError, shown};
 
 /// An access control list, and the one that what is made in a directory begins with (acl(5)).
 const ACCESS_LIST: &std::ffi::CStr = c"system.posix_acl_access";
 const DEFAULT_LIST: &std::ffi::CStr = c"system.posix_acl_default";
-
-/// How many directories whose times wait one archive can have: some hundred megabytes of names at worst.
-const MAX_DIRECTORIES: usize = 4 << 20;
 
 /// Makes the files of one archive below one directory, which nobody else writes meanwhile.
 #[derive(Debug)]
@@ -36,8 +37,10 @@ pub struct Extractor {
     root: Root,
     /// The directory that the last entry was in: the next one usually is too.
     last_parent: Option<(Vec<u8>, OwnedFd)>,
+    /// That one was reached through links of the archive's own making.
+    through_links: bool,
     /// Times of directories, to be set when nothing is made in them any more.
-    times: Vec<(Clean, Time)>,
+    times: Option<Times>,
     /// Some directory hands its group on, so groups must be set even when they are 0.
     group_inherited: bool,
     /// Some directory hands a default access control list on, which no entry's attributes said.
@@ -51,7 +54,8 @@ impl Extractor {
         Self {
             root: Root::from_directory(root, "/"),
             last_parent: None,
-            times: Vec::new(),
+            through_links: false,
+            times: None,
             group_inherited: false,
             list_inherited: false,
             totals: Totals::default(),
@@ -88,12 +92,41 @@ impl Extractor {
             return Ok(parent);
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY;
-        match self.root.open_at(as_path(directory), flags, Mode::empty()) {
+        let path = as_path(directory);
+        let mut opened = self.root.open_without_links(path, flags, Mode::empty());
+        self.through_links = matches!(&opened, Err(error) if error.errno == Errno::LOOP);
+        if self.through_links {
+            opened = self.root.open_at(path, flags, Mode::empty());
+        }
+        match opened {
             Err(error) if error.errno == Errno::NOENT || error.errno == Errno::NOTDIR => {
-                self.make_parents(entry, directory)
+                let made = self.make_parents(entry, directory);
+                let plain = self.root.open_without_links(path, flags, Mode::empty());
+                self.through_links = plain.is_err();
+                made
             }
             other => other.map_err(|source| failed(entry, source)),
         }
+    }
+
+    /// Where the entry at `path` really is, whose directory is open: not through the archive's own links.
+    fn real(&self, at: &At<'_>, path: &Clean) -> Result<Clean, TarError> {
+        if !self.through_links {
+            return Ok(path.clone());
+        }
+        let place = |fd: BorrowedFd<'_>| {
+            let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            rustix::fs::readlink(link, Vec::new())
+                .map_err(|errno| at.failed("readlink", errno))
+                .map(|place| place.into_bytes())
+        };
+        let (root, directory) = (place(self.root.as_directory())?, place(at.directory)?);
+        let below = directory.strip_prefix(&root[..]).unwrap_or(&directory);
+        let (_, name) = path.split();
+        Clean::new(&[below, b"/", name].concat()).map_err(|problem| TarError::Entry {
+            entry: at.entry.shown(),
+            problem,
+        })
     }
 
     /// Makes what is missing of a directory's path, one name at a time, each in the directory before it.
@@ -176,37 +209,79 @@ impl Extractor {
         Ok(())
     }
 
-    fn remember_times(&mut self, entry: &Entry, path: &Clean) -> Result<(), TarError> {
-        if self.times.len() >= MAX_DIRECTORIES {
-            let problem = Problem::Many {
-                what: "directories before it",
-                limit: MAX_DIRECTORIES as u64,
-            };
-            return Err(TarError::Entry {
-                entry: entry.shown(),
-                problem,
-            });
+    fn times(&mut self, entry: &Entry) -> Result<&mut Times, TarError> {
+        if self.times.is_none() {
+            let root = self.root.as_directory().try_clone_to_owned();
+            let root =
+                root.map_err(|error| failed(entry, sys::Error::from_io("dup", "/", &error)))?;
+            self.times = Some(Times::new(Arc::new(Backing::unnamed_in(root))));
         }
-        self.times.push((path.clone(), entry.mtime));
-        Ok(())
+        self.times
+            .as_mut()
+            .ok_or_else(|| refused(entry, Refused::Many))
+    }
+
+    fn remember_times(&mut self, entry: &Entry, path: &Clean) -> Result<(), TarError> {
+        self.times(entry)?
+            .remember(path, entry.mtime)
+            .map_err(|why| refused(entry, why))
+    }
+
+    /// What was at `path` is gone: what was in it has no times to be set any more, and may not be what the last parent
+    /// was.
+    fn forget(&mut self, entry: &Entry, path: &Clean) -> Result<(), TarError> {
+        self.last_parent = None;
+        self.times(entry)?
+            .forget(path)
+            .map_err(|why| refused(entry, why))
     }
 
     fn set_directory_times(&mut self) -> Result<(), TarError> {
-        for (path, time) in std::mem::take(&mut self.times) {
+        let Some(times) = self.times.take() else {
+            return Ok(());
+        };
+        let lost = |error: std::io::Error| TarError::Extract {
+            entry: "/".to_owned(),
+            source: sys::Error::from_io("read", "/", &error),
+        };
+        let mut times = times.finish().map_err(lost)?;
+        while let Some((path, time)) = times.next().map_err(lost)? {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-            let set = self
-                .root
-                .open_at(as_path(path.as_bytes()), flags, Mode::empty())
-                .and_then(|d| {
-                    rustix::fs::futimens(&d, &timestamps(time))
-                        .map_err(|e| sys::Error::new("futimens", e))
-                });
+            let directory = match self.root.open_at(as_path(&path), flags, Mode::empty()) {
+                // It was reached through a link, and what that led to was replaced.
+                Err(error) if matches!(error.errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+                    continue;
+                }
+                other => other,
+            };
+            let set = directory.and_then(|directory| {
+                rustix::fs::futimens(&directory, &timestamps(time))
+                    .map_err(|errno| sys::Error::new("futimens", errno))
+            });
             set.map_err(|source| TarError::Extract {
-                entry: shown(path.as_bytes()),
+                entry: shown(&path),
                 source,
             })?;
         }
         Ok(())
+    }
+}
+
+fn refused(entry: &Entry, why: Refused) -> TarError {
+    let problem = match why {
+        Refused::Many => Problem::Many {
+            what: "directories before it",
+            limit: MAX_DIRECTORIES,
+        },
+        Refused::Long => Problem::Long {
+            field: "path, with those of the directories before it,",
+            limit: MAX_PATH_BYTES,
+        },
+        Refused::Disk(error) => return failed(entry, sys::Error::from_io("write", "", &error)),
+    };
+    TarError::Entry {
+        entry: entry.shown(),
+        problem,
     }
 }
 
