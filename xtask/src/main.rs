@@ -7,6 +7,7 @@ mod base_images;
 mod bench;
 mod conformance;
 mod demo;
+mod erofs_utils;
 mod fuzz;
 mod lab;
 mod packages;
@@ -23,11 +24,13 @@ cargo xtask test --lab [FILTER...]
                             the runtime's kernel tests on other kernels, in virtual machines
 cargo xtask bench [CASE]    measure, beside the other engines installed here
 cargo xtask bench runtime   the OCI runtime, beside crun and runc
-cargo xtask bench images    pull, run, save, load and remove a large image, beside podman and docker
+cargo xtask bench images [ENGINE...]
+                            pull, run, save, load and remove a large image, beside podman and docker
 cargo xtask conformance runtime [SUITE] [CHECK]
                             others' tests of `ketch runtime`: runtime-tools, podman, containerd, docker
 cargo xtask fuzz [TARGET] [--seconds N]
                             what reads others' bytes, under libFuzzer; grows fuzz/corpus
+cargo xtask fsck-erofs      where a checker of EROFS images is (KETCH_FSCK_EROFS for the store's tests)
 cargo xtask tidy            only the checks of the source tree
 cargo xtask seccomp-oracle  libseccomp's answers, which a test of the runtime compares with ours";
 
@@ -44,12 +47,15 @@ fn main() -> ExitCode {
         ["test", filter] => test::run(Some(filter)),
         // what the measurements run as root, in namespaces of their own
         ["bench-runtime-inside", program, scratch] => bench::runtime::inside(program, scratch),
-        ["bench-images-inside", program, scratch] => bench::images::inside(program, scratch),
+        ["bench-images-inside", program, scratch, engines @ ..] => {
+            bench::images::inside(program, scratch, engines)
+        }
         ["bench", cases @ ..] => bench::run(cases),
         ["seccomp-oracle"] => seccomp_oracle::run(),
         ["conformance", "runtime", words @ ..] => conformance::run(words),
         ["conformance-inside", words @ ..] => conformance::run_inside(words),
         ["fuzz", words @ ..] => fuzz::run(words),
+        ["fsck-erofs"] => erofs_utils::fsck().map(|program| println!("{}", program.display())),
         ["tidy"] => tidy::run(),
         _ => Err(format!("usage:\n{USAGE}")),
     };

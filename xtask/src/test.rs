@@ -2,13 +2,13 @@
 //!
 //! Test programs are built as the calling user and executed directly, so that only they run as root.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use crate::shell::{self, Timed};
-use crate::{Outcome, base_images, lab, packages, privileges, tidy};
+use crate::{Outcome, base_images, erofs_utils, lab, packages, privileges, tidy};
 
 /// Runs everything, or the tests whose name contains `filter`.
 pub fn run(filter: Option<&str>) -> Outcome {
@@ -27,11 +27,14 @@ pub fn run(filter: Option<&str>) -> Outcome {
     std::fs::create_dir_all(&archives)
         .map_err(|error| format!("{}: {error}", archives.display()))?;
     let busybox = base_images::busybox(&archives)?;
+    let fsck = timed.step("A checker of EROFS images", erofs_utils::fsck)?;
     privileges::explain("for the tests that make containers");
 
     let mut failed = Vec::new();
     for program in &programs {
-        let passed = timed.step(&program.name, || Ok(execute(program, filter, &busybox)))?;
+        let passed = timed.step(&program.name, || {
+            Ok(execute(program, filter, &busybox, &fsck))
+        })?;
         if !passed {
             failed.push(program.name.clone());
         }
@@ -105,12 +108,13 @@ fn build_tests() -> Result<Vec<TestProgram>, String> {
     Ok(programs)
 }
 
-fn execute(program: &TestProgram, filter: Option<&str>, busybox: &std::path::Path) -> bool {
+fn execute(program: &TestProgram, filter: Option<&str>, busybox: &Path, fsck: &Path) -> bool {
     let ketch = shell::target_directory().join("debug/ketch");
     let mut command = privileges::command("env");
     command
         .arg(format!("KETCH_BIN={}", ketch.display()))
         .arg(format!("KETCH_BUSYBOX_TAR={}", busybox.display()))
+        .arg(format!("KETCH_FSCK_EROFS={}", fsck.display()))
         .arg(format!(
             "CARGO_MANIFEST_DIR={}",
             program.directory.display()
