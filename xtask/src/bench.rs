@@ -10,7 +10,7 @@ pub mod runtime;
 pub fn run(words: &[&str]) -> Outcome {
     match words {
         ["runtime"] => runtime::run(),
-        ["images"] => images::run(),
+        ["images", engines @ ..] => images::run(engines),
         cases => engines::run(cases),
     }
 }

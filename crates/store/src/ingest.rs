@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use ketch_spec::Digest;
@@ -12,6 +12,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 
 use crate::lock::lock_file;
+use crate::outflow::Outflow;
 use crate::{Error, Result, Store};
 
 /// A blob being received. Holds its file locked; dropping it keeps what has come for the next attempt.
@@ -25,8 +26,9 @@ pub struct Ingest {
     pub(crate) file: File,
     pub(crate) path: PathBuf,
     pub(crate) received_bytes: u64,
-    /// Hash of what has been received; None while earlier bytes have not been read again.
+    /// Hash of what has been received; None if there were earlier bytes, or somebody else hashes.
     pub(crate) hash: Option<Sha256>,
+    outflow: Outflow,
 }
 
 impl Store {
@@ -73,6 +75,7 @@ impl Store {
                 path,
                 received_bytes,
                 hash,
+                outflow: Outflow::from(received_bytes),
             }));
         }
     }
@@ -100,6 +103,7 @@ impl Ingest {
         self.file.rewind().map_err(Error::io("seek", &self.path))?;
         self.received_bytes = 0;
         self.hash = Some(Sha256::new());
+        self.outflow = Outflow::default();
         Ok(())
     }
 
@@ -112,8 +116,8 @@ impl Ingest {
         if self.received_bytes < self.descriptor.size {
             return Err(self.stopped(io::ErrorKind::UnexpectedEof.into()));
         }
-        self.rehash(|_| Ok(()))?;
-        self.check_digest()?;
+        let hash = self.whole_hash()?;
+        self.check(&Digest::from_sha256(hash.finalize().into()))?;
         self.finish()
     }
 
@@ -127,26 +131,23 @@ impl Ingest {
         }
     }
 
-    /// Reads what an earlier attempt left, once, to continue its hash; `each` sees the bytes.
-    pub(crate) fn rehash(&mut self, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        if self.hash.is_some() {
-            return Ok(());
+    /// The hash of all that is here. What an earlier attempt left is read again.
+    fn whole_hash(&mut self) -> Result<Sha256> {
+        if let Some(hash) = self.hash.take() {
+            return Ok(hash);
         }
         let mut hash = Sha256::new();
         self.file.rewind().map_err(Error::io("seek", &self.path))?;
         let mut buffer = vec![0u8; 1 << 17];
         loop {
             let count = match self.file.read(&mut buffer) {
-                Ok(0) => break,
+                Ok(0) => return Ok(hash),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(Error::io("read", &self.path)(error)),
             };
             hash.update(&buffer[..count]);
-            each(&buffer[..count])?;
         }
-        self.hash = Some(hash);
-        Ok(())
     }
 
     /// Appends bytes. More than the descriptor promises is [`Error::DigestMismatch`] at once.
@@ -160,6 +161,7 @@ impl Ingest {
         self.file
             .write_all(bytes)
             .map_err(Error::io("write", &self.path))?;
+        self.outflow.grew(&self.file, bytes.len() as u64);
         if let Some(hash) = &mut self.hash {
             hash.update(bytes);
         }
@@ -176,12 +178,11 @@ impl Ingest {
         }
     }
 
-    /// Compares the hash of what came, and throws it away if it is wrong.
-    pub(crate) fn check_digest(&self) -> Result<()> {
-        let actual = Digest::from_sha256(self.hash.clone().unwrap_or_default().finalize().into());
-        if actual != self.descriptor.digest || self.received_bytes != self.descriptor.size {
+    /// Compares the digest of all that came, and throws it away if it is wrong.
+    pub(crate) fn check(&self, actual: &Digest) -> Result<()> {
+        if *actual != self.descriptor.digest || self.received_bytes != self.descriptor.size {
             self.discard()?;
-            return Err(self.mismatch(actual, self.received_bytes));
+            return Err(self.mismatch(actual.clone(), self.received_bytes));
         }
         Ok(())
     }
@@ -193,6 +194,7 @@ impl Ingest {
 
     /// Moves the file, whose digest was checked, to its place.
     pub(crate) fn finish(self) -> Result<()> {
+        sysfs::finish_writing(self.file.as_fd())?;
         self.store
             .place("blobs", &self.descriptor.digest, &self.path)?;
         Ok(())

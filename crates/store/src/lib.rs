@@ -29,6 +29,7 @@ pub mod fuzz;
 mod ingest;
 mod layer;
 mod lock;
+mod outflow;
 mod pipeline;
 mod place;
 mod record;

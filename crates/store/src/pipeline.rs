@@ -1,41 +1,52 @@
-//! One pass from a blob's bytes to a layer: the caller feeds bytes, a second thread takes the compression off, a third
-//! hashes, a fourth makes files, or writes the archive and its image. Between them are short queues, so memory is bounded
-//! whatever the layer.
+//! One pass from a blob's bytes to a layer: the caller feeds bytes, a second thread hashes them, a third takes the
+//! compression off, a fourth hashes what comes out, a fifth makes files, or writes the archive and its image. What is not
+//! compressed needs no third and fourth. Between them are short queues, so memory is bounded whatever the layer.
+
+mod chunks;
+mod stages;
 
 use std::fs::File;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Read};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Mutex, OnceLock};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use ketch_spec::Digest;
 use ketch_sys::fs as sysfs;
-use sha2::{Digest as _, Sha256};
 
+use self::chunks::{Chunks, Pool};
+use self::stages::{Hashed, MAX_ARCHIVE_BYTES, Made, too_large};
 use crate::decode::MAGIC_BYTES;
 use crate::erofs::Unsealed;
-use crate::tar::{Reader, TarError};
-use crate::target::{Making, Target};
+use crate::target::Target;
 use crate::tree::Totals;
-use crate::{Compression, Decoder, Error, LayerForm, Result, Store};
+use crate::{Compression, Error, LayerForm, Result, Store};
 
-/// Bytes that travel together.
-const CHUNK_BYTES: usize = 256 << 10;
 /// Chunks that may wait between two threads.
 const QUEUE: usize = 4;
-/// The longest archive that is unpacked: far above any image, far below what a bomb promises.
-const MAX_ARCHIVE_BYTES: u64 = 1 << 40;
 
 /// Layers come in parallel, but making files in parallel makes the kernel slower than one after the other (several
 /// times, on ext4): whoever has bytes at hand takes a turn, and gives it back to wait for more.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// What came out.
+/// What came of a pass.
+#[derive(Debug)]
+pub(crate) struct Passed<T> {
+    /// What the feeding function returned.
+    pub fed: T,
+    /// Digest of all bytes that were fed, whatever became of them.
+    pub digest: Digest,
+    /// The layer, or why there is none.
+    pub unpacked: Result<Unpacked>,
+}
+
+/// A layer that is made, and not yet in its place.
 #[derive(Debug)]
 pub(crate) struct Unpacked {
-    /// Digest of the uncompressed archive; None if the blob is that archive, and so has its digest.
-    pub diff_id: Option<Digest>,
+    /// Digest of the uncompressed archive.
+    pub diff_id: Digest,
     /// What the archive had; only its length if the files were not wanted.
     pub totals: Totals,
     /// Compression that was found.
@@ -67,7 +78,7 @@ pub(crate) fn run<T>(
     form: Option<LayerForm>,
     blob: &File,
     feed: impl FnOnce(&mut Feeder<'_, '_>) -> Result<T>,
-) -> Result<(T, Result<Unpacked>)> {
+) -> Result<Passed<T>> {
     let work = match form {
         Some(_) => Some(Work(store.work_directory("layer")?)),
         None => None,
@@ -76,31 +87,46 @@ pub(crate) fn run<T>(
         (Some(work), Some(form)) => Some(Target::new(form, work, blob)?),
         _ => None,
     };
-    let fault = OnceLock::new();
+    let signals = Signals::default();
     std::thread::scope(|scope| {
         let mut feeder = Feeder {
             scope,
-            fault: &fault,
+            signals: &signals,
+            pool: Pool::default(),
             target,
             state: State::Begin(Vec::new()),
         };
         let fed = feed(&mut feeder)?;
-        let unpacked = feeder.finish().map(|finished| Unpacked {
+        let (digest, finished) = feeder.finish()?;
+        let unpacked = finished.map(|finished| Unpacked {
             diff_id: finished.diff_id,
             totals: finished.totals,
             compression: finished.compression,
             image: finished.image,
             work,
         });
-        Ok((fed, unpacked))
+        Ok(Passed {
+            fed,
+            digest,
+            unpacked,
+        })
     })
+}
+
+/// What threads tell those in front of them.
+#[derive(Debug, Default)]
+struct Signals {
+    /// Nobody makes anything of the bytes any more.
+    deaf: AtomicBool,
+    /// A thread has stopped because of the bytes themselves.
+    fault: OnceLock<()>,
 }
 
 /// Takes a blob's bytes in order.
 pub(crate) struct Feeder<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
-    /// Set by a thread that stops because of the bytes themselves.
-    fault: &'scope OnceLock<()>,
+    signals: &'scope Signals,
+    pool: Pool,
     target: Option<Target>,
     state: State<'scope>,
 }
@@ -109,305 +135,201 @@ enum State<'scope> {
     /// Too few bytes to tell the compression.
     Begin(Vec<u8>),
     Running(Running<'scope>),
-    /// A thread has stopped; its error is told at the end.
-    Stopped(Running<'scope>),
 }
 
 struct Running<'scope> {
     compression: Compression,
-    chunks: Option<SyncSender<Vec<u8>>>,
-    decoder: ScopedJoinHandle<'scope, Result<()>>,
-    hasher: ScopedJoinHandle<'scope, Hashed>,
+    chunks: SyncSender<Vec<u8>>,
+    digester: ScopedJoinHandle<'scope, Hashed>,
+    /// What compressed bytes need: the decoder, and the hash of what comes out.
+    decoder: Option<Decoding<'scope>>,
     maker: Option<ScopedJoinHandle<'scope, Result<Made>>>,
 }
 
-/// What the last thread made: of an archive, and its image if it is to have one.
-type Made = (Totals, Option<Unsealed>);
-
-/// What the hashing thread found: the archive's digest, if it was to be found out, and length.
-type Hashed = (Option<Digest>, u64);
+type Decoding<'scope> = (
+    ScopedJoinHandle<'scope, Result<()>>,
+    ScopedJoinHandle<'scope, Hashed>,
+);
 
 /// What all threads found.
 struct Finished {
-    diff_id: Option<Digest>,
+    diff_id: Digest,
     totals: Totals,
     compression: Compression,
     image: Option<Unsealed>,
 }
 
+/// Why feeding has ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The source is at its end.
+    Source,
+    /// The source failed.
+    Failed(io::Error),
+    /// Nobody wants more, because of a failure that is not in the bytes (a full disk). After one that is, feeding goes
+    /// on, so that the digest tells whether these are the right bytes at all.
+    Unwanted,
+}
+
 impl<'scope> Feeder<'scope, '_> {
-    /// Hands on some bytes. `Ok(false)` says that nobody wants more, because of a failure that is not in the bytes (a full
-    /// disk); after a failure that is, the caller should go on to see whether these are the right bytes at all.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<bool> {
-        if let State::Begin(first) = &mut self.state {
-            first.extend_from_slice(bytes);
-            if first.len() < MAGIC_BYTES {
-                return Ok(true);
+    /// Reads `source` and hands on what it reads. `each` sees the bytes of every read before anybody else.
+    ///
+    /// # Errors
+    /// Those of `each`; the compression is not supported.
+    pub fn feed(
+        &mut self,
+        source: &mut impl Read,
+        mut each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<End> {
+        loop {
+            let mut chunk = self.pool.take();
+            let mut have = 0;
+            let mut end = None;
+            while have < chunk.len() && end.is_none() {
+                match source.read(&mut chunk[have..]) {
+                    Ok(0) => end = Some(End::Source),
+                    Ok(count) => {
+                        each(&chunk[have..have + count])?;
+                        have += count;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => end = Some(End::Failed(error)),
+                }
             }
-            let first = std::mem::take(first);
-            self.start(&first)?;
-            return self.send(&first);
+            chunk.truncate(have);
+            let wanted = self.push(chunk)?;
+            match end {
+                Some(end) => return Ok(end),
+                None if !wanted => return Ok(End::Unwanted),
+                None => {}
+            }
         }
-        self.send(bytes)
     }
 
-    fn send(&mut self, bytes: &[u8]) -> Result<bool> {
-        for chunk in bytes.chunks(CHUNK_BYTES) {
-            let State::Running(running) = &self.state else {
-                break;
-            };
-            let sent = running
-                .chunks
-                .as_ref()
-                .is_some_and(|chunks| chunks.send(chunk.to_vec()).is_ok());
-            if !sent {
-                self.state = match std::mem::replace(&mut self.state, State::Begin(Vec::new())) {
-                    State::Running(running) => State::Stopped(running),
-                    other => other,
-                };
+    /// Hands on a chunk; whether anybody wants more.
+    fn push(&mut self, mut chunk: Vec<u8>) -> Result<bool> {
+        if let State::Begin(first) = &mut self.state {
+            if !first.is_empty() {
+                first.extend_from_slice(&chunk);
+                chunk = std::mem::take(first);
             }
+            if chunk.len() < MAGIC_BYTES {
+                self.state = State::Begin(chunk);
+                return Ok(true);
+            }
+            self.start(&chunk)?;
         }
-        Ok(matches!(self.state, State::Running(_)) || self.fault.get().is_some())
+        if let State::Running(running) = &self.state
+            && !chunk.is_empty()
+        {
+            // The digester listens to the end, unless it panicked, which is told at the end.
+            let _ = running.chunks.send(chunk);
+        }
+        let Signals { deaf, fault } = self.signals;
+        Ok(!deaf.load(Ordering::Relaxed) || fault.get().is_some())
     }
 
     /// Begins the threads, now that the first bytes are known.
     fn start(&mut self, first: &[u8]) -> Result<()> {
         let compression = Compression::detect(&first[..first.len().min(MAGIC_BYTES)])?;
-        let (chunks, compressed) = sync_channel::<Vec<u8>>(QUEUE);
-        let (plain_sender, plain) = sync_channel::<Vec<u8>>(QUEUE);
-        let (hashed_sender, hashed) = sync_channel::<Vec<u8>>(QUEUE);
-        let (used_sender, used) = sync_channel::<Vec<u8>>(2 * QUEUE);
-        let fault = self.fault;
+        let (chunks, blob) = sync_channel(QUEUE);
+        let (archive_sender, archive) = sync_channel(QUEUE);
         let maker = match self.target.take() {
-            Some(target) => {
-                let (making, copy) = target.begin(compression)?;
-                Some(self.scope.spawn(move || {
-                    let chunks = Chunks {
-                        turn: making.makes_files().then_some(&TURN),
-                        copy,
-                        used: Some(used_sender),
-                        ..Chunks::new(hashed)
-                    };
-                    let result = make(making, chunks);
-                    if result.as_ref().is_err_and(
-                        |error| matches!(error, Error::Tar(error) if error.is_of_content()),
-                    ) {
-                        let _ = fault.set(());
-                    }
-                    result
-                }))
-            }
+            Some(target) => Some(self.make(target, compression, archive)?),
             None => None,
         };
-        let wanted = maker.is_some().then_some(hashed_sender);
-        // What is not compressed is hashed as a blob already.
-        let hash = (compression != Compression::None).then(Sha256::new);
-        let hasher = self.scope.spawn(move || hash_all(hash, plain, wanted));
-        let decoder = self.scope.spawn(move || {
-            let result = decode(compression, compressed, &plain_sender, &used);
-            if result.is_err() {
-                let _ = fault.set(());
-            }
-            result
-        });
+        let wanted = maker.is_some().then_some(archive_sender);
+        let deaf = Some(&self.signals.deaf);
+        let (digester, decoder) = if compression == Compression::None {
+            (self.hash(blob, wanted, deaf), None)
+        } else {
+            let (compressed_sender, compressed) = sync_channel(QUEUE);
+            let (plain_sender, plain) = sync_channel(QUEUE);
+            let (pool, fault) = (self.pool.clone(), &self.signals.fault);
+            let decoder = self.scope.spawn(move || {
+                stages::decode(compression, compressed, &plain_sender, &pool, fault)
+            });
+            let hasher = self.hash(plain, wanted, None);
+            (
+                self.hash(blob, Some(compressed_sender), deaf),
+                Some((decoder, hasher)),
+            )
+        };
         self.state = State::Running(Running {
             compression,
-            chunks: Some(chunks),
+            chunks,
+            digester,
             decoder,
-            hasher,
             maker,
         });
         Ok(())
     }
 
+    fn hash(
+        &self,
+        chunks: Receiver<Vec<u8>>,
+        wanted: Option<SyncSender<Vec<u8>>>,
+        deaf: Option<&'scope AtomicBool>,
+    ) -> ScopedJoinHandle<'scope, Hashed> {
+        let pool = self.pool.clone();
+        self.scope
+            .spawn(move || stages::hash(chunks, wanted, &pool, deaf))
+    }
+
+    fn make(
+        &self,
+        target: Target,
+        compression: Compression,
+        archive: Receiver<Vec<u8>>,
+    ) -> Result<ScopedJoinHandle<'scope, Result<Made>>> {
+        let (making, copy) = target.begin(compression)?;
+        let (pool, fault) = (self.pool.clone(), &self.signals.fault);
+        Ok(self.scope.spawn(move || {
+            let chunks = Chunks::new(archive, pool)
+                .in_turns(making.makes_files().then_some(&TURN))
+                .copied_to(copy);
+            stages::make(making, chunks, fault)
+        }))
+    }
+
     /// No more bytes: waits for the threads. The decoder's error is told before the maker's, which may only follow from
     /// it.
-    fn finish(mut self) -> Result<Finished> {
-        if let State::Begin(first) = &self.state {
-            let first = first.clone();
+    fn finish(mut self) -> Result<(Digest, Result<Finished>)> {
+        if let State::Begin(first) = &mut self.state {
+            let first = std::mem::take(first);
             self.start(&first)?;
-            self.send(&first)?;
+            self.push(first)?;
         }
-        let (State::Running(mut running) | State::Stopped(mut running)) = self.state else {
+        let State::Running(running) = self.state else {
             return Err(Error::Panicked);
         };
-        running.chunks = None;
-        let decoded = running.decoder.join().map_err(|_| Error::Panicked)?;
-        let (diff_id, archive_bytes) = running.hasher.join().map_err(|_| Error::Panicked)?;
-        let made = running
-            .maker
-            .map(|thread| thread.join().map_err(|_| Error::Panicked))
-            .transpose()?;
-        decoded?;
-        let (totals, image) = made.transpose()?.unwrap_or_default();
-        Ok(Finished {
-            diff_id,
-            totals: Totals {
-                archive_bytes,
-                ..totals
-            },
-            compression: running.compression,
-            image,
-        })
-    }
-}
-
-/// Takes the compression off and hands on. Stops when nobody listens any more: whoever stopped says why.
-fn decode(
-    compression: Compression,
-    chunks: Receiver<Vec<u8>>,
-    plain: &SyncSender<Vec<u8>>,
-    used: &Receiver<Vec<u8>>,
-) -> Result<()> {
-    let mut total = 0u64;
-    let mut hand_on = |chunk: Vec<u8>| {
-        total += chunk.len() as u64;
-        if total > MAX_ARCHIVE_BYTES {
-            return Err(Error::TooLarge {
-                what: "the layer's archive".into(),
-                limit_bytes: MAX_ARCHIVE_BYTES,
-            });
-        }
-        Ok(plain.send(chunk).is_ok())
-    };
-    if compression == Compression::None {
-        for chunk in chunks {
-            if !hand_on(chunk)? {
-                break;
+        drop(running.chunks);
+        let (digest, blob_bytes) = join(running.digester)?;
+        let (decoded, (diff_id, archive_bytes)) = match running.decoder {
+            Some((decoder, hasher)) => (join(decoder)?, join(hasher)?),
+            None => (Ok(()), (digest.clone(), blob_bytes)),
+        };
+        let made = running.maker.map(join).transpose()?;
+        let finished = || {
+            decoded?;
+            let (totals, image) = made.transpose()?.unwrap_or_default();
+            if archive_bytes > MAX_ARCHIVE_BYTES {
+                return Err(too_large());
             }
-        }
-        return Ok(());
-    }
-    let mut source = Decoder::new(compression, Chunks::new(chunks))?;
-    loop {
-        // Memory that has been here before costs no page faults.
-        let mut chunk = used.try_recv().unwrap_or_default();
-        chunk.resize(CHUNK_BYTES, 0);
-        let mut have = 0;
-        // Full chunks, so that the queue's length means something.
-        while have < chunk.len() {
-            match source.read(&mut chunk[have..]) {
-                Ok(0) => break,
-                Ok(count) => have += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => {
-                    return Err(Error::Decompress {
-                        compression: compression.name(),
-                        source,
-                    });
-                }
-            }
-        }
-        chunk.truncate(have);
-        if have == 0 || !hand_on(chunk)? {
-            return Ok(());
-        }
+            Ok(Finished {
+                diff_id,
+                totals: Totals {
+                    archive_bytes,
+                    ..totals
+                },
+                compression: running.compression,
+                image,
+            })
+        };
+        Ok((digest, finished()))
     }
 }
 
-/// Counts and hashes, hands on. Stops when the maker does, which says why.
-fn hash_all(
-    mut hash: Option<Sha256>,
-    chunks: Receiver<Vec<u8>>,
-    wanted: Option<SyncSender<Vec<u8>>>,
-) -> Hashed {
-    let mut total = 0u64;
-    for chunk in chunks {
-        if let Some(hash) = &mut hash {
-            hash.update(&chunk);
-        }
-        total += chunk.len() as u64;
-        if let Some(wanted) = &wanted
-            && wanted.send(chunk).is_err()
-        {
-            break;
-        }
-    }
-    let digest = hash.map(|hash| Digest::from_sha256(hash.finalize().into()));
-    (digest, total)
-}
-
-/// Makes the layer, then reads on to the end: what comes behind the archive's end counts for the digest.
-fn make(making: Making, chunks: Chunks) -> Result<Made> {
-    let mut reader = Reader::new(chunks);
-    let made = making.run(&mut reader)?;
-    let mut rest = reader.into_inner();
-    loop {
-        let count = rest
-            .fill_buf()
-            .map_err(|source| TarError::Read { source })?
-            .len();
-        if count == 0 {
-            return Ok(made);
-        }
-        rest.consume(count);
-    }
-}
-
-/// A queue of chunks as a stream.
-struct Chunks {
-    chunks: Receiver<Vec<u8>>,
-    current: Vec<u8>,
-    at: usize,
-    /// Held while there are bytes.
-    turn: Option<&'static Mutex<()>>,
-    taken: Option<MutexGuard<'static, ()>>,
-    /// Where each chunk is written before it is read.
-    copy: Option<File>,
-    /// Where chunks go when they have been read, for others to use their memory.
-    used: Option<SyncSender<Vec<u8>>>,
-}
-
-impl Chunks {
-    fn new(chunks: Receiver<Vec<u8>>) -> Self {
-        Self {
-            chunks,
-            current: Vec::new(),
-            at: 0,
-            turn: None,
-            taken: None,
-            copy: None,
-            used: None,
-        }
-    }
-}
-
-impl BufRead for Chunks {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.at == self.current.len() {
-            self.taken = None;
-            if let Some(used) = &self.used {
-                // If it is not wanted, it is freed.
-                let _ = used.try_send(std::mem::take(&mut self.current));
-            }
-            // The other end is gone: the end of the stream, or a failure that it tells itself.
-            self.current = self.chunks.recv().unwrap_or_default();
-            self.at = 0;
-            if let Some(copy) = &mut self.copy {
-                copy.write_all(&self.current)?;
-            }
-            if let Some(turn) = self.turn.filter(|_| !self.current.is_empty()) {
-                // Nothing is behind the lock that a panic could have left half-done.
-                self.taken = Some(
-                    turn.lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner),
-                );
-            }
-        }
-        Ok(&self.current[self.at..])
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.at = (self.at + count).min(self.current.len());
-    }
-}
-
-impl Read for Chunks {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let count = available.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&available[..count]);
-        self.consume(count);
-        Ok(count)
-    }
+fn join<T>(thread: ScopedJoinHandle<'_, T>) -> Result<T> {
+    thread.join().map_err(|_| Error::Panicked)
 }

@@ -1,23 +1,21 @@
 //! From layer blobs to layers: the ways in.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
 use ketch_spec::Digest;
 use ketch_spec::image::{Descriptor, media_type};
+use ketch_sys::fs as sysfs;
 use rustix::fs::{AtFlags, CWD};
-use sha2::{Digest as _, Sha256};
 
-use crate::pipeline::{self, Feeder, Unpacked, Work};
+use crate::outflow::Outflow;
+use crate::pipeline::{self, End, Feeder, Unpacked, Work};
 use crate::{Compression, Error, Ingest, LayerForm, LayerRecord, OpenLayer, Result, Store, target};
 
 /// Called with the number of bytes of the blob that are here so far, often, from the thread that reads.
 pub type Progress<'a> = &'a (dyn Fn(u64) + Sync);
-
-/// Bytes of one read of the source.
-const READ_BYTES: usize = 128 << 10;
 
 /// Media types of layers beside those in [`media_type`]; the compression is told by the bytes anyway.
 const MORE_LAYER_TYPES: [&str; 6] = [
@@ -75,10 +73,10 @@ impl Store {
     fn unpack_present(&self, blob: &Digest, diff_id: &Digest) -> Result<LayerRecord> {
         let file = self.open_blob(blob)?;
         let path = self.settled("blobs").join(blob.hex());
-        let (_, unpacked) = pipeline::run(self, Some(self.new_form()?), &file, |feeder| {
+        let passed = pipeline::run(self, Some(self.new_form()?), &file, |feeder| {
             feed(&file, &path, feeder)
         })?;
-        self.place_layer(expect(unpacked?, blob, diff_id)?, diff_id, &file)
+        self.place_layer(expect(passed.unpacked?, diff_id)?, &file)
     }
 
     /// Turns a layer that is kept as an image into one that is kept as files, for a kernel that does not mount images.
@@ -93,17 +91,17 @@ impl Store {
         let file = File::from(archive);
         let path = self.layer_dir(diff_id)?.join(target::TAR);
         let form = Some(LayerForm::Directory);
-        let (_, unpacked) = pipeline::run(self, form, &file, |feeder| feed(&file, &path, feeder))?;
-        let unpacked = unpacked?;
+        let passed = pipeline::run(self, form, &file, |feeder| feed(&file, &path, feeder))?;
+        let unpacked = passed.unpacked?;
         let Some(work) = unpacked.work else {
             return Err(Error::Panicked);
         };
         let record = LayerRecord::new(diff_id.clone(), &unpacked.totals);
         self.write_record(&work.0, &record)?;
         // What it replaces has survived power cuts.
-        ketch_sys::fs::sync_file_system(ketch_sys::fs::open_directory(&work.0)?.as_fd())?;
+        sysfs::sync_file_system(sysfs::open_directory(&work.0)?.as_fd())?;
         // Commit point: from here on the layer has the other form. The old one goes with the work directory.
-        ketch_sys::fs::rename_exchange(&work.0, &self.layer_dir(diff_id)?)?;
+        sysfs::rename_exchange(&work.0, &self.layer_dir(diff_id)?)?;
         Ok(record)
     }
 
@@ -119,41 +117,41 @@ impl Store {
         let created = options.read(true).write(true).create_new(true).open(&path);
         let mut file = created.map_err(Error::io("create", &path))?;
         let copy = file.try_clone().map_err(Error::io("dup", &path))?;
-        let mut hash = Sha256::new();
+        let mut outflow = Outflow::default();
         let mut total = 0u64;
-        let (_, unpacked) = pipeline::run(self, Some(self.new_form()?), &copy, |feeder| {
-            let mut buffer = vec![0u8; READ_BYTES];
+        let passed = pipeline::run(self, Some(self.new_form()?), &copy, |feeder| {
+            // A blob that is no layer is stored all the same, so there is no stopping early.
             loop {
-                let count = match source.read(&mut buffer) {
-                    Ok(0) => return Ok(()),
-                    Ok(count) => count,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(source) => {
-                        let digest = Digest::from_sha256(hash.clone().finalize().into());
-                        return Err(Error::Source {
-                            digest,
-                            received_bytes: total,
-                            expected_bytes: total,
-                            source,
-                        });
-                    }
-                };
-                file.write_all(&buffer[..count])
-                    .map_err(Error::io("write", &path))?;
-                hash.update(&buffer[..count]);
-                total += count as u64;
-                // A blob that is no layer is stored all the same, so there is no stopping early.
-                feeder.push(&buffer[..count])?;
+                let end = feeder.feed(&mut source, |bytes| {
+                    file.write_all(bytes).map_err(Error::io("write", &path))?;
+                    outflow.grew(&file, bytes.len() as u64);
+                    total += bytes.len() as u64;
+                    Ok(())
+                })?;
+                match end {
+                    End::Source => return Ok(None),
+                    End::Failed(error) => return Ok(Some(error)),
+                    End::Unwanted => {}
+                }
             }
         })?;
-        let digest = Digest::from_sha256(hash.finalize().into());
-        let compression = unpacked
+        let digest = passed.digest;
+        if let Some(source) = passed.fed {
+            return Err(Error::Source {
+                digest,
+                received_bytes: total,
+                expected_bytes: total,
+                source,
+            });
+        }
+        let compression = passed
+            .unpacked
             .as_ref()
-            .map_or(crate::Compression::None, |unpacked| unpacked.compression);
-        let layer = unpacked.and_then(|unpacked| {
-            let diff_id = unpacked.diff_id.clone().unwrap_or_else(|| digest.clone());
-            self.place_layer(unpacked, &diff_id, &copy)
-        });
+            .map_or(Compression::None, |unpacked| unpacked.compression);
+        let layer = passed
+            .unpacked
+            .and_then(|unpacked| self.place_layer(unpacked, &copy));
+        sysfs::finish_writing(copy.as_fd())?;
         self.place("blobs", &digest, &path)?;
         let descriptor = Descriptor {
             media_type: compression.layer_media_type().to_owned(),
@@ -167,48 +165,37 @@ impl Store {
     }
 
     /// Moves an unpacked layer to its place. `blob` is what it was unpacked from, and still has a name.
-    fn place_layer(
-        &self,
-        unpacked: Unpacked,
-        diff_id: &Digest,
-        blob: &File,
-    ) -> Result<LayerRecord> {
+    fn place_layer(&self, unpacked: Unpacked, blob: &File) -> Result<LayerRecord> {
         let Unpacked {
+            diff_id,
             totals,
             work,
             image,
             compression,
-            ..
         } = unpacked;
         let Some(work) = work else {
-            return self.layer(diff_id);
+            return self.layer(&diff_id);
         };
         let mut record = LayerRecord::new(diff_id.clone(), &totals);
         if let Some(image) = image {
             if compression == Compression::None {
                 share_blob(blob, &work.0.join(target::TAR))?;
             }
-            let sealed = image.seal(diff_id, totals.archive_bytes);
+            let sealed = image.seal(&diff_id, totals.archive_bytes);
             record.form = LayerForm::Erofs;
             record.image_bytes = sealed.map_err(Error::io("write", work.0.join(target::IMAGE)))?;
         }
         self.write_record(&work.0, &record)?;
-        self.place("layers", diff_id, &work.0)?;
+        self.place("layers", &diff_id, &work.0)?;
         Ok(record)
     }
 }
 
 /// Hands on a whole file; `path` is for messages.
 fn feed(mut file: &File, path: &Path, feeder: &mut Feeder<'_, '_>) -> Result<()> {
-    let mut buffer = vec![0u8; READ_BYTES];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) if !feeder.push(&buffer[..count])? => return Ok(()),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io("read", path)(error)),
-        }
+    match feeder.feed(&mut file, |_| Ok(()))? {
+        End::Source | End::Unwanted => Ok(()),
+        End::Failed(error) => Err(Error::io("read", path)(error)),
     }
 }
 
@@ -221,14 +208,13 @@ fn share_blob(blob: &File, name: &Path) -> Result<()> {
 }
 
 /// Checks what the image config promised.
-fn expect(unpacked: Unpacked, blob: &Digest, diff_id: &Digest) -> Result<Unpacked> {
-    let actual = unpacked.diff_id.as_ref().unwrap_or(blob);
-    if actual == diff_id {
+fn expect(unpacked: Unpacked, diff_id: &Digest) -> Result<Unpacked> {
+    if unpacked.diff_id == *diff_id {
         return Ok(unpacked);
     }
     Err(Error::DiffMismatch {
         expected: diff_id.clone(),
-        actual: actual.clone(),
+        actual: unpacked.diff_id,
     })
 }
 
@@ -264,36 +250,40 @@ impl Ingest {
             .file
             .try_clone()
             .map_err(Error::io("dup", &self.path))?;
-        let (_, unpacked) = pipeline::run(&store, form, &copy, |feeder| {
-            self.rehash(|bytes| feeder.push(bytes).map(|_| ()))?;
+        // The pass hashes.
+        self.hash = None;
+        let passed = pipeline::run(&store, form, &copy, |feeder| {
+            self.feed_earlier(feeder)?;
             progress(self.received_bytes);
-            let mut buffer = vec![0u8; READ_BYTES];
-            while self.received_bytes < self.descriptor.size {
-                let count = match source.read(&mut buffer) {
-                    Ok(0) => return Err(self.stopped(io::ErrorKind::UnexpectedEof.into())),
-                    Ok(count) => count,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(error) => return Err(self.stopped(error)),
-                };
-                self.append(&buffer[..count])?;
+            let rest = self.descriptor.size - self.received_bytes;
+            let end = feeder.feed(&mut (&mut source).take(rest), |bytes| {
+                self.append(bytes)?;
                 progress(self.received_bytes);
-                if !feeder.push(&buffer[..count])? {
-                    return Ok(());
+                Ok(())
+            })?;
+            match end {
+                End::Unwanted => return Ok(()),
+                End::Failed(error) => return Err(self.stopped(error)),
+                End::Source if self.received_bytes < self.descriptor.size => {
+                    return Err(self.stopped(io::ErrorKind::UnexpectedEof.into()));
                 }
+                End::Source => {}
             }
             // A source that checks digests itself tells its verdict at its end.
-            match source.read(&mut buffer[..1]) {
-                Ok(0) => Ok(()),
-                Ok(count) => self.append(&buffer[..count]),
+            let mut more = [0];
+            match source.read(&mut more) {
+                Ok(count) => self.append(&more[..count]),
                 Err(error) => Err(self.stopped(error)),
             }
         })?;
         // Wrong bytes explain everything else.
         if self.received_bytes == self.descriptor.size {
-            self.check_digest()?;
+            self.check(&passed.digest)?;
         }
-        let blob = &self.descriptor.digest;
-        let unpacked = match unpacked.and_then(|unpacked| expect(unpacked, blob, diff_id)) {
+        let unpacked = passed
+            .unpacked
+            .and_then(|unpacked| expect(unpacked, diff_id));
+        let unpacked = match unpacked {
             Err(error) => {
                 if is_of_content(&error) {
                     self.discard()?;
@@ -302,8 +292,18 @@ impl Ingest {
             }
             Ok(unpacked) => unpacked,
         };
-        let record = store.place_layer(unpacked, diff_id, &copy)?;
+        sysfs::begin_writing(copy.as_fd(), 0, 0);
+        let record = store.place_layer(unpacked, &copy)?;
         self.finish()?;
         Ok(record)
+    }
+
+    /// Hands on what an earlier attempt left.
+    fn feed_earlier(&mut self, feeder: &mut Feeder<'_, '_>) -> Result<()> {
+        if self.received_bytes == 0 {
+            return Ok(());
+        }
+        self.file.rewind().map_err(Error::io("seek", &self.path))?;
+        feed(&self.file, &self.path, feeder)
     }
 }

@@ -142,7 +142,17 @@ impl Pull<'_> {
     }
 
     fn store_failed(&self, error: store::Error) -> Error {
-        store_error(&self.reference, error, pull_error)
+        match error {
+            store::Error::DigestMismatch {
+                expected, actual, ..
+            } => self.failed(&ketch_registry::Error::Digest {
+                registry: self.reference.host.clone(),
+                what: "a blob".into(),
+                expected,
+                actual,
+            }),
+            other => store_error(&self.reference, other, pull_error),
+        }
     }
 
     /// The name of the record, and what it means so far. A digest names the image, a tag beside it does not.
@@ -324,10 +334,12 @@ impl Pull<'_> {
         self.observer.event(PullEvent::Layers { layers: all });
         // An image can have the same layer twice (an empty one, mostly).
         let mut seen = BTreeSet::new();
-        let layers: Vec<Layer> = layers
+        let mut layers: Vec<Layer> = layers
             .into_iter()
             .filter(|layer| seen.insert((layer.blob.digest.clone(), layer.diff_id.clone())))
             .collect();
+        // The largest first, or at the end one is waited for while nobody else has work.
+        layers.sort_by_key(|layer| std::cmp::Reverse(layer.blob.size));
         let fetched = AtomicBool::new(false);
         let cancelled = AtomicBool::new(false);
         in_parallel(&layers, &cancelled, |layer| {
@@ -387,8 +399,9 @@ impl Pull<'_> {
         progress(offset.min(blob.size.saturating_sub(1)));
         // Opened by the first read, so that a failure to open is one of the stream.
         let open = || {
+            // The store hashes: once is enough.
             self.client
-                .blob(&self.reference, blob, offset)
+                .unchecked_blob(&self.reference, blob, offset)
                 .map_err(io::Error::other)
         };
         let stream = Stream {
@@ -429,7 +442,7 @@ impl Pull<'_> {
             let offset = ingest.offset();
             let open = || {
                 self.client
-                    .blob(&self.reference, blob, offset)
+                    .unchecked_blob(&self.reference, blob, offset)
                     .map_err(io::Error::other)
             };
             let mut stream = Stream {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -49,12 +50,14 @@ pub struct Writer {
 #[derive(Debug)]
 pub struct Unsealed {
     file: File,
+    tar: File,
     blocks: u32,
     inodes: u64,
 }
 
 impl Unsealed {
-    /// Writes the superblock. `digest` is that of the archive, of `archive_bytes`.
+    /// Writes the superblock, and waits until image and archive are on their way to be durable. `digest` is that of the
+    /// archive, of `archive_bytes`.
     ///
     /// # Errors
     /// The disk's.
@@ -75,6 +78,10 @@ impl Unsealed {
             uuid,
         };
         self.file.write_all_at(&superblock.encode(), 0)?;
+        sys::fs::begin_writing(self.file.as_fd(), 0, 0);
+        for file in [&self.tar, &self.file] {
+            sys::fs::finish_writing(file.as_fd()).map_err(|error| io::Error::from(error.errno))?;
+        }
         Ok(u64::from(self.blocks) * BLOCK_BYTES)
     }
 }
@@ -120,6 +127,7 @@ impl Writer {
         let (file, blocks) = self.output.finish().map_err(written)?;
         let unsealed = Unsealed {
             file,
+            tar: self.tar,
             // Every entry checks the bound; directories add less than they did.
             blocks: u32::try_from(blocks)
                 .map_err(|_| written(io::ErrorKind::FileTooLarge.into()))?,

@@ -1,11 +1,12 @@
 //! Files and directories, always relative to an open directory: resolution that cannot leave a root, whole
 //! replacement of a file, extended attributes, copies that share blocks, removal that follows no link.
 //!
-//! Nothing here needs `unsafe`; it is here because each of these is easy to get wrong at the call site.
+//! Next to nothing here needs `unsafe`; it is here because each of these is easy to get wrong at the call site.
 
 mod copy;
 mod remove;
 mod unnamed;
+mod writeback;
 mod xattr;
 
 use std::ffi::{CString, OsStr};
@@ -19,6 +20,7 @@ use rustix::io::Errno;
 pub use copy::copy_file;
 pub use remove::{remove_tree, remove_tree_at};
 pub use unnamed::{UnnamedFile, scratch_file};
+pub use writeback::{begin_writing, finish_writing};
 pub use xattr::{path_at, remove_xattr_at, set_xattr_at, xattrs_at};
 
 use crate::{Error, Result};
