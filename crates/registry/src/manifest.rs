@@ -222,7 +222,7 @@ impl Client {
 /// The type that the document says, which has to be the one that the header says: a difference would let two
 /// readers see two images in the same bytes.
 pub(crate) fn media_type_of(reference: &Reference, answer: &Answer) -> Result<String> {
-    let kind: Kind = serde_json::from_slice(&answer.document)
+    let kind: Kind = ketch_spec::document::parse(&answer.document)
         .map_err(|error| answer.wrong(Problem::Document(error.to_string())))?;
     let header = answer.header(&header::CONTENT_TYPE).unwrap_or_default();
     let header = header

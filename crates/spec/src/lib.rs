@@ -6,6 +6,7 @@
 
 pub mod detach_keys;
 pub mod digest;
+pub mod document;
 pub mod duration;
 pub mod env;
 pub mod id;

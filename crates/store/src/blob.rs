@@ -10,8 +10,8 @@ use ketch_sys::fs as sysfs;
 use crate::{Error, Result, Store};
 
 /// The largest index, manifest or image config that is read into memory: registries refuse manifests above 4 MiB, and
-/// configs with long histories stay far below this.
-pub const MAX_DOCUMENT_BYTES: u64 = 16 << 20;
+/// configs with long histories stay far below this. How many values it may have: [`ketch_spec::document::MAX_VALUES`].
+pub const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
 
 impl Store {
     /// Whether the blob is here, whole.

@@ -220,7 +220,7 @@ impl Store {
     /// It is missing, too large or not of this shape.
     pub fn document<T: serde::de::DeserializeOwned>(&self, digest: &Digest) -> Result<T> {
         let bytes = self.read(digest, MAX_DOCUMENT_BYTES)?;
-        serde_json::from_slice(&bytes).map_err(|source| Error::Json {
+        ketch_spec::document::parse(&bytes).map_err(|source| Error::Json {
             what: format!("blob {digest}"),
             source,
         })

@@ -16,7 +16,7 @@ use crate::{Engine, Error, ErrorKind, Result};
 /// How many files an archive may have.
 const MAX_FILES: usize = 100_000;
 /// Bytes of all JSON documents that are kept in memory: those outside of `blobs/`, and manifests and indexes.
-const MAX_DOCUMENTS_BYTES: usize = 32 << 20;
+const MAX_DOCUMENTS_BYTES: usize = 16 << 20;
 /// Bytes of one file in an archive, and of all of them together, as they come out of whatever compresses the archive.
 const MAX_FILES_BYTES: u64 = 1 << 40;
 

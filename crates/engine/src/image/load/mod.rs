@@ -180,7 +180,7 @@ fn check_layer(imported: &Imported, diff_id: &Digest, name: &str) -> Result<()> 
 }
 
 fn parse<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes)
+    ketch_spec::document::parse(bytes)
         .map_err(|error| Error::caused(ErrorKind::Invalid, format!("bad {what}"), &error))
 }
 

@@ -51,7 +51,7 @@ fn prepare(directory: &Path) -> Result<Vec<Descriptor>> {
     match std::fs::metadata(&index) {
         Ok(found) if found.len() <= MAX_INDEX_BYTES => {
             let bytes = std::fs::read(&index).map_err(failed("read", &index))?;
-            let index: Index = serde_json::from_slice(&bytes).map_err(|error| {
+            let index: Index = ketch_spec::document::parse(&bytes).map_err(|error| {
                 let what = format!("{} is not an image index", index.display());
                 Error::caused(ErrorKind::Invalid, what, &error)
             })?;

@@ -61,7 +61,7 @@ pub(super) fn inspect(access: &RegistryAccess, name: &Reference, all: bool) -> R
     let mut entries = Vec::new();
     if all {
         let index: Index =
-            serde_json::from_slice(&fetched.bytes).map_err(|error| unreadable(name, &error))?;
+            ketch_spec::document::parse(&fetched.bytes).map_err(|error| unreadable(name, &error))?;
         for child in index.manifests {
             let one = name.with_digest(child.digest.clone());
             let fetched = resolve(&client, &one)?;
@@ -90,7 +90,7 @@ fn resolve(client: &Client, name: &Reference) -> Result<Fetched> {
 
 fn entry(client: &Client, name: &Reference, fetched: Fetched) -> Result<Entry> {
     let manifest: Manifest =
-        serde_json::from_slice(&fetched.bytes).map_err(|error| unreadable(name, &error))?;
+        ketch_spec::document::parse(&fetched.bytes).map_err(|error| unreadable(name, &error))?;
     let platform = platform(client, name, &manifest.config)?;
     Ok(Entry {
         version: VERSION,
