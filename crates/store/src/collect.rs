@@ -49,7 +49,7 @@ pub(crate) struct Reached {
 
 impl Store {
     /// Removes every blob and layer that neither an image record nor `roots` reaches, everything unfinished that nobody
-    /// works on, and partial downloads that nobody continued for a day. The guard shows that nobody else is in the
+    /// works on, and partial downloads that nobody continued for a day (at once, if the disk was full). The guard shows that nobody else is in the
     /// store: it must be an exclusive one ([`Store::lock_exclusive`]). It is let go as soon as nobody can find any of it
     /// any more; deleting the files, which can take long, is in nobody's way.
     ///
@@ -57,14 +57,14 @@ impl Store {
     /// A record cannot be read (nothing is removed then); something cannot be removed.
     pub fn collect(&self, roots: &Roots, exclusive: StoreLock) -> Result<Freed> {
         let reached = self.reach(&self.images()?, roots)?;
-        let away = self.draft()?;
+        let away = self.with_reserve(|| self.draft())?;
         let mut freed = Freed::default();
         let mut shared = Shared::default();
         for place in [self.settled("layers"), self.settling("layers")] {
             for (path, diff_id) in objects(&place)? {
                 if !reached.layers.contains(&diff_id) {
                     freed.bytes += self.layer_bytes(&path, &diff_id, &mut shared);
-                    move_away(&path, &away)?;
+                    self.move_away(&path, &away)?;
                     freed.layers.push(diff_id);
                 }
             }
@@ -73,7 +73,7 @@ impl Store {
             for (path, digest) in objects(&place)? {
                 if !reached.blobs.contains(&digest) {
                     freed.bytes += shared.bytes_of(&path);
-                    move_away(&path, &away)?;
+                    self.move_away(&path, &away)?;
                     freed.blobs.push(digest);
                 }
             }
@@ -82,6 +82,7 @@ impl Store {
         drop(exclusive);
         // A crash from here on leaves a draft without an owner, which the next collection removes.
         away.remove()?;
+        self.keep_reserve();
         Ok(freed)
     }
 
@@ -103,19 +104,19 @@ impl Store {
     fn collect_unfinished(&self, away: &Draft) -> Result<()> {
         for path in entries(&self.root().join("ingest/work"))? {
             if path != away.path() && !crate::draft::is_in_use(&path) {
-                move_away(&path, away)?;
+                self.move_away(&path, away)?;
             }
         }
         // Whoever replaces a record holds their lock.
         let records = self.lock_records()?;
         for path in self.unfinished_records()? {
-            move_away(&path, away)?;
+            self.move_away(&path, away)?;
         }
         drop(records);
         let ours = self.settling("blobs").parent().map(Path::to_path_buf);
         for path in entries(&self.root().join("ingest/settling"))? {
             if Some(&path) != ours.as_ref() {
-                move_away(&path, away)?;
+                self.move_away(&path, away)?;
             }
         }
         for path in entries(&self.root().join("ingest/blobs"))? {
@@ -123,11 +124,17 @@ impl Store {
             let age = modified
                 .ok()
                 .and_then(|time| SystemTime::now().duration_since(time).ok());
-            if age.is_some_and(|age| age > INGEST_GRACE) {
-                move_away(&path, away)?;
+            if age.is_some_and(|age| age > INGEST_GRACE) || self.is_short_of_room() {
+                self.move_away(&path, away)?;
             }
         }
         Ok(())
+    }
+
+    /// Commit point of a removal: the object is not in its place any more.
+    fn move_away(&self, path: &Path, away: &Draft) -> Result<()> {
+        let to = away.path().join(sysfs::random_hex(8));
+        self.with_reserve(|| fs::rename(path, &to).map_err(Error::io("rename", path)))
     }
 
     /// What was to become `index.json`, or is about to.
@@ -240,12 +247,6 @@ impl Shared {
         let is_last = metadata.nlink() < 2 || !self.0.insert((metadata.dev(), metadata.ino()));
         if is_last { metadata.len() } else { 0 }
     }
-}
-
-/// Commit point of a removal: the object is not in its place any more.
-fn move_away(path: &Path, away: &Draft) -> Result<()> {
-    let to = away.path().join(sysfs::random_hex(8));
-    fs::rename(path, to).map_err(Error::io("rename", path))
 }
 
 /// The objects in a place whose names are the hex digits of a digest.

@@ -33,6 +33,7 @@ mod outflow;
 mod pipeline;
 mod place;
 mod record;
+mod reserve;
 mod spill;
 pub mod tar;
 mod target;

@@ -85,7 +85,9 @@ impl Store {
         };
         // The last directory made tells that all of this was done before.
         if !store.settling("layers").is_dir() {
-            store.make_directories()?;
+            // After a boot on a full disk, something has to be removed first.
+            store.with_reserve(|| store.make_directories())?;
+            store.keep_reserve();
         }
         Ok(store)
     }

@@ -184,7 +184,13 @@ impl Store {
             source,
         })?;
         // Commit point of tag, pull, load, build and rmi: the rename of index.json.
-        Ok(sysfs::replace_file(&path, &bytes, Mode::from(0o644), true)?)
+        let replace = || Ok(sysfs::replace_file(&path, &bytes, Mode::from(0o644), true)?);
+        let before = fs::metadata(&path).map_err(Error::io("stat", &path))?.len();
+        match bytes.len() as u64 <= before {
+            // A removal.
+            true => self.with_reserve(replace),
+            false => replace(),
+        }
     }
 
     fn read_index(&self) -> Result<Index> {

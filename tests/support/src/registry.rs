@@ -31,7 +31,7 @@ impl Registry {
         let process = world
             .host(&["docker-registry", "serve", &config.to_string_lossy()])
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(std::fs::File::create(Self::log(world)).expect("make the registry's log"))
             .stderr(Stdio::null())
             .spawn()
             .expect("start docker-registry");
@@ -43,6 +43,11 @@ impl Registry {
             .then_some(())
         });
         Self { process }
+    }
+
+    /// Where it writes a line a request, in the combined log format: `… "GET /v2/… HTTP/1.1" STATUS BYTES …`.
+    pub fn log(world: &World) -> std::path::PathBuf {
+        world.path().join("registry.log")
     }
 
     /// `127.0.0.1:5000/NAME`.

@@ -141,6 +141,10 @@ impl World {
             .env("KETCH_DATA_ROOT", self.data_root())
             .env("KETCH_RUN_ROOT", self.run_root());
         command.env("DOCKER_CONFIG", self.path().join("client"));
+        // All of it can be tested with layers in one form or the other.
+        if let Some(form) = std::env::var_os("KETCH_LAYER_FORM") {
+            command.env("KETCH_LAYER_FORM", form);
+        }
         command
     }
 

@@ -208,6 +208,11 @@ impl Drop for Paused<'_> {
     }
 }
 
+fn is_broken_pipe(error: &ketch_store::Error) -> bool {
+    matches!(error, ketch_store::Error::Tar(ketch_store::tar::TarError::Write { source })
+        if source.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
 /// One pass: files to archive to the store, through a pipe.
 fn read_layer(engine: &Engine, config: &ContainerConfig) -> Result<(Descriptor, LayerRecord)> {
     let (upper, _) = root::dirs(engine, config);
@@ -236,8 +241,13 @@ fn read_layer(engine: &Engine, config: &ContainerConfig) -> Result<(Descriptor, 
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (written, imported)
     });
-    // A failure to read the files ends the archive early: that it does is no news then.
-    written.map_err(ImageError::from)?;
+    let imported = match (written, imported) {
+        // Where the store gave up (a full disk), the archiver's broken pipe is not the reason.
+        (Err(error), Err(reason)) if is_broken_pipe(&error) => Err(reason),
+        // A failure to read the files ends the archive early: that it does is no news then.
+        (Err(error), _) => Err(error),
+        (Ok(()), imported) => imported,
+    };
     let imported = imported.map_err(ImageError::from)?;
     let layer = imported.layer.map_err(ImageError::from)?;
     Ok((imported.descriptor, layer))

@@ -4,12 +4,14 @@
 //! The short form ends each operation at a few points, evenly spread over all that it does to the disk. `cargo xtask
 //! crashes` does it at each.
 
+mod full;
 mod operations;
+mod pulls;
 mod sweep;
 
-use ketch_test_support::{How, Registry, World};
+use ketch_test_support::{How, World};
 
-use operations::{BUILDS, LOADS, Operation, PULLS, REMOVALS};
+use operations::{BUILDS, LOADS, Operation, REMOVALS};
 use sweep::sweep;
 
 fn killed(operations: &[Operation]) {
@@ -26,29 +28,6 @@ fn without_power(operations: &[Operation]) {
     let mut world = World::empty().on_disk(DISK_MEBIBYTES);
     operations::prepare(&world);
     sweep(&mut world, operations, How::Power);
-    world.finish();
-}
-
-#[test]
-fn pulls_may_be_killed_at_every_step() {
-    let mut world = World::empty();
-    let registry = Registry::start(&world);
-    operations::prepare(&world);
-    operations::fill(&world, &registry);
-    sweep(&mut world, PULLS, How::All);
-    drop(registry);
-    world.finish();
-}
-
-#[test]
-fn pulls_may_lose_power_at_every_step() {
-    let world = World::empty();
-    let registry = Registry::start(&world);
-    let mut world = world.on_disk(DISK_MEBIBYTES);
-    operations::prepare(&world);
-    operations::fill(&world, &registry);
-    sweep(&mut world, PULLS, How::Power);
-    drop(registry);
     world.finish();
 }
 
@@ -70,6 +49,14 @@ fn builds_may_be_killed_at_every_step() {
 #[test]
 fn builds_may_lose_power_at_every_step() {
     without_power(BUILDS);
+}
+
+#[test]
+fn clients_may_be_killed_while_their_containers_go_on() {
+    let mut world = World::empty();
+    operations::prepare(&world);
+    sweep(&mut world, BUILDS, How::Alone);
+    world.finish();
 }
 
 #[test]

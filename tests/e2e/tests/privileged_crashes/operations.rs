@@ -16,7 +16,8 @@ pub struct Operation {
     pub undo: &'static [&'static str],
 }
 
-const FOUND: Operation = Operation {
+/// What most of them have in common.
+pub const FOUND: Operation = Operation {
     name: "",
     prepare: &[],
     line: "",
@@ -131,17 +132,10 @@ const DOCKERFILE: &str = "FROM busybox\n\
 /// What the operations need: archives and an image in the registry that are not in the store, `keep:1` and `busybox` that are.
 pub fn prepare(world: &World) {
     world.import_busybox();
-    // Not compressible, so that it is several chunks on every way.
-    let noise: Vec<u8> = (0u32..700_000)
-        .scan(1u32, |state, _| {
-            *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            Some((*state >> 24) as u8)
-        })
-        .collect();
     world.file("app/Dockerfile", DOCKERFILE);
     world.file("app/text", "text\n");
     world.file("app/more/some", "some\n");
-    std::fs::write(world.path().join("app/big"), noise).expect("write");
+    noise(world, "app/big", 700_000);
     world.file(
         "made/Dockerfile",
         "FROM keep:1\nCOPY file /copied\nRUN cat /copied > /made && sha256sum made copied > /sums\nENV A=b\n",
@@ -163,14 +157,32 @@ pub fn prepare(world: &World) {
     world.run("system prune -f").ok();
 }
 
-/// Puts the image into a registry, with layers of both compressions.
+/// Writes a file that cannot be compressed, so that it is as many chunks on every way.
+pub fn noise(world: &World, name: &str, bytes: u32) {
+    let noise: Vec<u8> = (0..bytes)
+        .scan(1u32, |state, _| {
+            *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            Some((*state >> 24) as u8)
+        })
+        .collect();
+    let path = world.file(name, "");
+    std::fs::write(path, noise).expect("write");
+}
+
+/// Puts `app:1` into a registry, with layers of both compressions.
 pub fn fill(world: &World, registry: &Registry) {
     for format in ["gzip", "zstd"] {
         let name = registry.reference(&format!("app:{format}"));
-        world
-            .on_host(&format!(
-                "skopeo copy -q --dest-tls-verify=false --dest-compress-format {format} docker-archive:docker.tar:app:1 docker://{name}"
-            ))
-            .ok();
+        send(world, "docker.tar:app:1", format, &name);
     }
+}
+
+/// Puts an archive's image into a registry.
+pub fn send(world: &World, image: &str, format: &str, name: &str) {
+    let copy = "skopeo copy -q --dest-tls-verify=false --dest-compress-format";
+    world
+        .on_host(&format!(
+            "{copy} {format} docker-archive:{image} docker://{name}"
+        ))
+        .ok();
 }

@@ -6,12 +6,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use ketch_test_support::{Cutter, How, World};
+use ketch_test_support::{Cutter, How, World, eventually};
 
 use crate::operations::Operation;
 
 /// Points of an operation where it is ended in the short form.
 const SHORT: usize = 5;
+
+/// How much of a difference is shown.
+const SHOWN: usize = 40;
 
 /// Ends the operations at their points.
 pub fn sweep(world: &mut World, operations: &[Operation], how: How) {
@@ -40,13 +43,15 @@ pub fn sweep(world: &mut World, operations: &[Operation], how: How) {
 }
 
 /// What happens when nothing goes wrong.
-struct Clean {
-    steps: Vec<String>,
+pub struct Clean {
+    /// What it does to the disk.
+    pub steps: Vec<String>,
     /// What is on disk when all is taken back.
-    left: BTreeSet<String>,
+    pub left: BTreeSet<String>,
 }
 
-fn rehearse(world: &World, cutter: &Cutter, operation: &Operation) -> Clean {
+/// Does it once, without an accident.
+pub fn rehearse(world: &World, cutter: &Cutter, operation: &Operation) -> Clean {
     prepare(world, operation);
     let cut = cutter.run(world, operation.line, 0, How::All);
     assert!(
@@ -58,6 +63,9 @@ fn rehearse(world: &World, cutter: &Cutter, operation: &Operation) -> Clean {
     for line in operation.undo {
         let _ = world.run(line);
     }
+    eventually("all have ended", || {
+        world.monitors().is_empty().then_some(())
+    });
     world.run("image prune -f").ok();
     Clean {
         steps: cut.steps,
@@ -65,21 +73,31 @@ fn rehearse(world: &World, cutter: &Cutter, operation: &Operation) -> Clean {
     }
 }
 
-fn prepare(world: &World, operation: &Operation) {
+/// Makes it possible.
+pub fn prepare(world: &World, operation: &Operation) {
     for line in operation.prepare {
         world.run(line).ok();
     }
 }
 
-/// Where to end it: everywhere, or evenly spread over what changes names and over all of it. `KETCH_CRASH_POINTS` is how
-/// many, or `all`.
+/// How many points of an operation, or `all`.
+const POINTS: &str = "KETCH_CRASH_POINTS";
+
+/// Whether nothing is to be left out.
+pub fn is_long() -> bool {
+    std::env::var(POINTS).is_ok_and(|text| text == "all")
+}
+
+/// Where to end it: everywhere, or evenly spread over what changes names and over the writes.
 fn points(steps: &[String]) -> BTreeSet<usize> {
     let all = 1..=steps.len();
-    let wanted = match std::env::var("KETCH_CRASH_POINTS") {
-        Ok(text) if text == "all" => return all.collect(),
-        Ok(text) => text.parse().expect("KETCH_CRASH_POINTS is a number or all"),
-        Err(_) => SHORT,
-    };
+    if is_long() {
+        return all.collect();
+    }
+    let wanted = std::env::var(POINTS).map_or(SHORT, |text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{POINTS} is a number or all: {text}"))
+    });
     let is_write =
         |at: &usize| steps[at - 1].starts_with("write ") || steps[at - 1].starts_with("pwrite64 ");
     let names: Vec<usize> = all.clone().filter(|at| !is_write(at)).collect();
@@ -139,43 +157,44 @@ impl Trial<'_> {
             );
             look(self.world, &what);
         }
-        self.take_back(&what);
-    }
-
-    fn take_back(&self, what: &str) {
-        let extra = ok(self.world, "ps -aq", what);
-        for id in extra.split_whitespace() {
-            ok(self.world, &format!("rm -f {id}"), what);
-        }
-        for line in self.operation.undo {
-            let _ = self.world.run(line);
-        }
-        grow_old(
-            &self
-                .world
-                .seen(&self.world.data_root())
-                .join("ingest/blobs"),
-        );
-        ok(self.world, "image prune -f", what);
-        let left = listing(self.world);
-        let more: Vec<&String> = left.difference(self.clean).collect();
-        let less: Vec<&String> = self.clean.difference(&left).collect();
-        assert!(
-            more.is_empty() && less.is_empty(),
-            "{what}\nleft: {more:#?}\nlost: {less:#?}"
-        );
+        take_back(self.world, self.operation, self.clean, &what);
     }
 }
 
+/// Takes back what of it has happened; only what a clean run leaves may be there then.
+pub fn take_back(world: &World, operation: &Operation, clean: &BTreeSet<String>, what: &str) {
+    let extra = ok(world, "ps -aq", what);
+    for id in extra.split_whitespace() {
+        ok(world, &format!("rm -f {id}"), what);
+    }
+    for line in operation.undo {
+        let _ = world.run(line);
+    }
+    // A container's monitor ends a moment after its client.
+    eventually("all have ended", || {
+        world.monitors().is_empty().then_some(())
+    });
+    grow_old(&world.seen(&world.data_root()).join("ingest/blobs"));
+    ok(world, "image prune -f", what);
+    let left = listing(world);
+    let more: Vec<&String> = left.difference(clean).take(SHOWN).collect();
+    let less: Vec<&String> = clean.difference(&left).take(SHOWN).collect();
+    assert!(
+        more.is_empty() && less.is_empty(),
+        "{what}\nleft: {more:#?}\nlost: {less:#?}"
+    );
+}
+
+/// What a command prints that must succeed.
 #[track_caller]
-fn ok(world: &World, line: &str, what: &str) -> String {
+pub fn ok(world: &World, line: &str, what: &str) -> String {
     let ran = world.run(line);
     assert_eq!(ran.code(), Some(0), "{what}\n{}", ran.describe());
     ran.stdout()
 }
 
 /// Every image that is shown runs and is what its digests say; what was there before is there.
-fn look(world: &World, what: &str) {
+pub fn look(world: &World, what: &str) {
     let shown = ok(
         world,
         "images -a --no-trunc --format {{.Repository}}:{{.Tag}}={{.ID}}",
@@ -237,10 +256,14 @@ fn walk(directory: &Path, name: &str, found: &mut BTreeSet<String>) {
         } else {
             name
         };
+        // What is mounted is not ours; that it is, its directory tells.
+        let is_mounted = fs::metadata(directory).is_ok_and(|own| own.dev() != metadata.dev());
         let is_object = name.starts_with("/layers/") || name.starts_with("/images/blobs/");
         if metadata.is_dir() {
             found.insert(format!("{name}/"));
-            walk(&entry.path(), &name, found);
+            if !is_mounted {
+                walk(&entry.path(), &name, found);
+            }
         } else if is_object {
             found.insert(format!("{name} {} {}", metadata.len(), metadata.nlink()));
         } else {

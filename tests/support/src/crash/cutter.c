@@ -90,7 +90,6 @@ static const struct call CALLS[] = {
 	{__NR_splice, "splice", FD, 2},
 	{__NR_fsync, "fsync", FD, 0},
 	{__NR_fdatasync, "fdatasync", FD, 0},
-	{__NR_sync_file_range, "sync_file_range", FD, 0},
 	{__NR_syncfs, "syncfs", FD, 0},
 	{__NR_fchmod, "fchmod", FD, 0},
 	{__NR_fchmodat, "fchmodat", AT, 0},
