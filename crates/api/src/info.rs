@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ketch_engine::container::{self, Status};
+use ketch_engine::container::{self, Status, apparmor};
 use ketch_engine::{Engine, Result, image};
 use serde_json::{Value, json};
 
@@ -87,8 +87,8 @@ fn abilities(is_v1: bool) -> Value {
         "ContainerdCommit": {"ID": ""},
         "RuncCommit": {"ID": ""},
         "InitCommit": {"ID": ""},
-        "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
-        "Warnings": [],
+        "SecurityOptions": apparmor::security_options(),
+        "Warnings": apparmor::warning().as_slice(),
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use ketch_engine::container::control::ExecConfig;
 use ketch_engine::container::state::ExitRecord;
-use ketch_engine::container::{spec, user};
+use ketch_engine::container::{apparmor, spec, user};
 use ketch_engine::event::Event;
 use ketch_engine::{Error, ErrorKind, Result};
 use ketch_runtime::{ExecOptions, Lifetime, Stdio, WindowSize};
@@ -77,7 +77,8 @@ impl Monitor {
             &[]
         };
         let user = user::resolve(root.as_fd(), name, groups)?;
-        let process = spec::exec_process(&self.config, config, &user)?;
+        let profile = apparmor::profile(&self.config.security)?;
+        let process = spec::exec_process(&self.config, config, &user, profile)?;
         let (mut streams, ends) = process_streams::make(wiring).map_err(failed)?;
         let stdio = match ends {
             Some(ends) => Stdio::Files {

@@ -109,10 +109,13 @@ impl Made {
     }
 
     /// The container's own network namespace, if it has one.
-    fn own_netns(&self, config: &ContainerConfig) -> Result<Option<OwnedFd>, ketch_runtime::Error> {
+    fn own_netns(
+        &mut self,
+        config: &ContainerConfig,
+    ) -> Result<Option<OwnedFd>, ketch_runtime::Error> {
         match config.network.mode {
             NetworkMode::Bridge | NetworkMode::None => {
-                self.container().network_namespace().map(Some)
+                self.container_mut().new_network_namespace().map(Some)
             }
             NetworkMode::Host | NetworkMode::Container(_) => Ok(None),
         }

@@ -23,7 +23,7 @@ use crate::process::Process;
 use crate::resctrl::Group as ResctrlGroup;
 use crate::seccomp::Program;
 use crate::stdio::{self, Stdio};
-use crate::{finish, kernel_files, limits, rootfs};
+use crate::{finish, labels, limits, rootfs};
 
 /// What [`exec`] runs, and where.
 #[derive(Debug)]
@@ -215,7 +215,7 @@ impl Joining<'_> {
             None if self.affinity.initial.is_some() => limits::bind_to(&limits::all_cpus())?,
             None => {}
         }
-        kernel_files::set_labels(self.plan.process)?;
+        labels::set(self.plan.process)?;
         self.plan.limits.apply_score()?;
         namespace::join(self.target, self.kinds).during("join the container's namespaces")?;
         self.enter_root()?;

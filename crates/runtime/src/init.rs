@@ -12,7 +12,7 @@ use crate::channel::{Channel, Message};
 use crate::error::{Called, During, Error, Result};
 use crate::hooks::HookPlan;
 use crate::plan::{ContainerPlan, Lifetime, ProcessPlan};
-use crate::{attach, devices, finish, kernel_files, masked, namespaces, rootfs, stdio};
+use crate::{attach, devices, finish, kernel_files, labels, masked, namespaces, rootfs, stdio};
 
 /// The child's state.
 pub(crate) struct Init<'a> {
@@ -156,7 +156,7 @@ fn enter_cgroup(init: &mut Init<'_>) -> Result<()> {
 }
 
 fn take_labels_and_score(init: &mut Init<'_>) -> Result<()> {
-    kernel_files::set_labels(init.process.process)?;
+    labels::set(init.process.process)?;
     init.process.limits.apply_score()
 }
 

@@ -1,8 +1,8 @@
-//! What is set through files of procfs: sysctls, and the labels of security modules.
+//! What is set through files of procfs: sysctls.
 
 use std::path::{Path, PathBuf};
 
-use ketch_spec::runtime::{NamespaceKind, Process};
+use ketch_spec::runtime::NamespaceKind;
 use ketch_sys::Error as SysError;
 use rustix::io::Errno;
 
@@ -93,54 +93,6 @@ pub(crate) fn set_sysctls<'a>(
 
 fn own_procfs() -> Result<Procfs, SysError> {
     new_file_system("proc", "proc", &Options::default()).map(Procfs::from_mount)
-}
-
-/// Whether SELinux is at work: its file system is there.
-pub(crate) fn has_selinux() -> bool {
-    Path::new("/sys/fs/selinux/enforce").exists()
-}
-
-/// In the parent: refuses labels of modules that the kernel does not have.
-pub(crate) fn check_labels(process: &Process) -> Result<()> {
-    let enabled = |path: &str, yes: &str| {
-        std::fs::read_to_string(path).is_ok_and(|text| text.trim_start().starts_with(yes))
-    };
-    if !process.apparmor_profile.is_empty()
-        && !enabled("/sys/module/apparmor/parameters/enabled", "Y")
-    {
-        let what = format!("process.apparmorProfile {:?}", process.apparmor_profile);
-        return Err(Error::unsupported(what, "the kernel has no AppArmor"));
-    }
-    if !process.selinux_label.is_empty() && !has_selinux() {
-        let what = format!("process.selinuxLabel {:?}", process.selinux_label);
-        return Err(Error::unsupported(what, "the kernel has no SELinux"));
-    }
-    Ok(())
-}
-
-/// In the child, while the host's /proc is there: sets the labels that execve will take on.
-pub(crate) fn set_labels(process: &Process) -> Result<()> {
-    if !process.apparmor_profile.is_empty() {
-        let command = format!("exec {}", process.apparmor_profile);
-        write_attribute(&["self/attr/apparmor/exec", "self/attr/exec"], &command)
-            .during("set process.apparmorProfile")?;
-    }
-    if !process.selinux_label.is_empty() {
-        write_attribute(&["self/attr/exec"], &process.selinux_label)
-            .during("set process.selinuxLabel")?;
-    }
-    Ok(())
-}
-
-fn write_attribute(paths: &[&str], value: &str) -> Result<(), SysError> {
-    let procfs = Procfs::open()?;
-    for path in paths {
-        match procfs.write(path, value.as_bytes()) {
-            Err(error) if error.errno == Errno::NOENT => {}
-            other => return other,
-        }
-    }
-    Err(SysError::on("open", paths[0], Errno::NOENT))
 }
 
 #[cfg(test)]

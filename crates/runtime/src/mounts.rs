@@ -13,7 +13,7 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 
 use crate::error::{Called, During, Error, Result};
 use crate::id_map::{self, Mapper};
-use crate::kernel_files;
+use crate::labels;
 use crate::options::{self, Options};
 
 /// One mount to make.
@@ -55,7 +55,7 @@ pub(crate) struct MountContext<'a> {
 
 /// In the parent: checks the mounts and opens their sources.
 pub(crate) fn plan(mounts: &[Mount], mut context: MountContext<'_>) -> Result<Vec<MountPlan>> {
-    if !context.label.is_empty() && !kernel_files::has_selinux() {
+    if !context.label.is_empty() && !labels::has_selinux() {
         let what = format!("linux.mountLabel {:?}", context.label);
         return Err(Error::unsupported(what, "the kernel has no SELinux"));
     }
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn labels_need_selinux() {
-        if kernel_files::has_selinux() {
+        if labels::has_selinux() {
             return;
         }
         let context = MountContext {

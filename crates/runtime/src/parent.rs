@@ -154,12 +154,15 @@ pub fn create(options: CreateOptions<'_>) -> Result<Container> {
     match created.namespace(NamespaceKind::Mount) {
         Ok(namespace) => created.mount_namespace = Some(namespace),
         // It has ended already: why is what the caller must know.
-        Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::SRCH)) => {
-            created.process.hear_end()?;
-        }
+        Err(error) if has_ended(&error) => created.process.hear_end()?,
         Err(error) => return Err(error),
     }
     Ok(created)
+}
+
+/// Whether a file of a process was not there.
+fn has_ended(error: &crate::Error) -> bool {
+    matches!(error.errno(), Some(Errno::NOENT | Errno::SRCH))
 }
 
 fn clone(
@@ -217,6 +220,18 @@ impl Container {
     /// What open(2) says; `ENOENT` or `ESRCH` after the end was waited for.
     pub fn network_namespace(&self) -> Result<OwnedFd> {
         self.namespace(NamespaceKind::Network)
+    }
+
+    /// The same while the child still prepares itself.
+    ///
+    /// # Errors
+    /// What open(2) says; if the child has ended meanwhile, why.
+    pub fn new_network_namespace(&mut self) -> Result<OwnedFd> {
+        let opened = self.network_namespace();
+        if opened.as_ref().is_err_and(has_ended) {
+            self.process.hear_end()?;
+        }
+        opened
     }
 
     /// One of its namespaces. Those that the child joins or makes itself (joined ones, cgroup, time) are there after

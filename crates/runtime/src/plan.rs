@@ -22,7 +22,7 @@ use crate::program::{self, ProgramPlan};
 use crate::rootfs::{Entrance, Rootfs};
 use crate::seccomp::{self, Program};
 use crate::stdio::Stdio;
-use crate::{check, kernel_files, notify, options, rootfs};
+use crate::{check, kernel_files, labels, notify, options, rootfs};
 
 /// What a process becomes, whether a container's first or one that joins it.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl<'a> ProcessPlan<'a> {
             }
         }
         check::process(process)?;
-        kernel_files::check_labels(process)?;
+        labels::check(process)?;
         let (capabilities, warnings) = capabilities::plan(process.capabilities.as_ref())?;
         Ok(Self {
             process,

@@ -64,6 +64,11 @@ impl Procfs {
         }
     }
 
+    /// Whether there is such a file.
+    pub fn has(&self, path: &str) -> bool {
+        self.open_file(path, OFlags::PATH).is_ok()
+    }
+
     /// Writes `bytes` with one call.
     ///
     /// # Errors

@@ -270,6 +270,8 @@ pub struct Security {
     pub seccomp: Seccomp,
     /// `--security-opt systempaths=unconfined`: nothing masked or read-only.
     pub system_paths_unconfined: bool,
+    /// `--security-opt apparmor=…`: the name of a profile; None: Docker's default one where there is AppArmor.
+    pub apparmor: Option<String>,
 }
 
 /// Which system call filter applies.

@@ -3,6 +3,7 @@
 //! A running container's only writer is its monitor: verbs on it are messages over its control socket ([`control`]).
 //! Verbs on a container that does not run take its owner lock and do the work themselves.
 
+pub mod apparmor;
 pub mod attach;
 pub mod build_step;
 pub mod channel;

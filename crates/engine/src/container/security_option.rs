@@ -12,8 +12,9 @@ pub enum SecurityOption {
     Seccomp(Seccomp),
     /// `systempaths=unconfined`: a word of the command line only.
     SystemPathsUnconfined,
-    /// `apparmor=unconfined`, `label=disable`: neither AppArmor profiles nor SELinux labels are applied, so turning
-    /// them off is what happens anyway.
+    /// `apparmor=NAME`; None: the default one.
+    AppArmor(Option<String>),
+    /// `label=disable`: SELinux labels are not applied, so turning them off is what happens anyway.
     AlreadySo,
 }
 
@@ -44,8 +45,10 @@ pub fn parse(option: &str) -> Result<SecurityOption, SecurityOptionError> {
         ("seccomp", Some("builtin")) => SecurityOption::Seccomp(Seccomp::Default),
         ("seccomp", Some(profile)) => SecurityOption::Seccomp(Seccomp::Profile(profile.into())),
         ("systempaths", Some("unconfined")) => SecurityOption::SystemPathsUnconfined,
-        ("apparmor", Some("unconfined")) | ("label", Some("disable")) => SecurityOption::AlreadySo,
-        ("apparmor" | "label" | "writable-cgroups", Some(_)) => {
+        ("apparmor", Some("")) => SecurityOption::AppArmor(None),
+        ("apparmor", Some(name)) => SecurityOption::AppArmor(Some(name.to_owned())),
+        ("label", Some("disable")) => SecurityOption::AlreadySo,
+        ("label" | "writable-cgroups", Some(_)) => {
             return Err(SecurityOptionError::Unsupported);
         }
         _ => return Err(SecurityOptionError::Unknown),
@@ -59,6 +62,7 @@ impl SecurityOption {
             Self::NoNewPrivileges(is) => security.no_new_privileges = is,
             Self::Seccomp(seccomp) => security.seccomp = seccomp,
             Self::SystemPathsUnconfined => security.system_paths_unconfined = true,
+            Self::AppArmor(name) => security.apparmor = name,
             Self::AlreadySo => {}
         }
     }
@@ -80,6 +84,7 @@ mod tests {
         }
         assert!(security.no_new_privileges && !security.system_paths_unconfined);
         assert_eq!(security.seccomp, Seccomp::Profile("{\"a\":1}".into()));
+        assert_eq!(security.apparmor.as_deref(), Some("unconfined"));
         for option in [
             "no-new-privileges:false",
             "seccomp:unconfined",
@@ -89,6 +94,10 @@ mod tests {
         }
         assert!(!security.no_new_privileges && security.system_paths_unconfined);
         assert_eq!(security.seccomp, Seccomp::Unconfined);
+        parse("apparmor:mine").unwrap().apply(&mut security);
+        assert_eq!(security.apparmor.as_deref(), Some("mine"));
+        parse("apparmor=").unwrap().apply(&mut security);
+        assert_eq!(security.apparmor, None);
         parse("seccomp=builtin").unwrap().apply(&mut security);
         assert_eq!(security.seccomp, Seccomp::Default);
     }
@@ -96,7 +105,6 @@ mod tests {
     #[test]
     fn what_we_have_not_is_told_from_what_docker_has_not() {
         let refused = |option| parse(option).unwrap_err();
-        assert_eq!(refused("apparmor=mine"), SecurityOptionError::Unsupported);
         assert_eq!(refused("label=level:s0"), SecurityOptionError::Unsupported);
         for option in ["foo", "seccomp", "no-new-privileges=maybe", ""] {
             assert_eq!(refused(option), SecurityOptionError::Unknown, "{option}");

@@ -5,8 +5,8 @@ use ketch_spec::mount::MountSource;
 use super::config::{
     ContainerConfig, NamespaceMode, NetworkMode, Resources, RestartPolicy, Seccomp,
 };
-use super::files;
 use super::spec::{self, capabilities, seccomp};
+use super::{apparmor, files};
 use crate::{Error, ErrorKind, Result};
 
 /// Docker's least memory limit, in bytes.
@@ -121,6 +121,7 @@ fn check_network(config: &ContainerConfig) -> Result<()> {
 
 fn check_security(config: &ContainerConfig) -> Result<()> {
     capabilities::of(&config.security)?;
+    apparmor::check(&config.security)?;
     if let Seccomp::Profile(text) = &config.security.seccomp {
         seccomp::check(text)?;
     }

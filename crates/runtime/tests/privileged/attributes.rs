@@ -20,7 +20,6 @@ pub const CASES: &[Case] = &[
     ("privileged_io_priority", io_priority),
     ("privileged_personality", personality),
     ("privileged_every_limit_has_a_name", every_limit),
-    ("privileged_labels_without_their_module", labels),
     ("privileged_what_cannot_be_is_refused", what_cannot_be),
     ("privileged_unknown_fields_are_ignored", unknown_fields),
     ("privileged_clocks", clocks),
@@ -189,19 +188,6 @@ fn every_limit() {
         wrong.process_mut().rlimits.push(change);
         let error = world.refusal(&wrong).to_string();
         assert!(error.contains(word), "{error}");
-    }
-}
-
-fn labels() {
-    let world = World::new();
-    let mut spec = world.spec("true");
-    if !std::path::Path::new("/sys/module/apparmor/parameters/enabled").exists() {
-        spec.process_mut().apparmor_profile = "unconfined-ish".into();
-        let error = world.refusal(&spec).to_string();
-        assert!(
-            error.contains("unconfined-ish") && error.contains("no AppArmor"),
-            "{error}"
-        );
     }
 }
 

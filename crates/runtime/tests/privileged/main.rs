@@ -13,6 +13,7 @@ mod cgroups;
 mod entering;
 mod isolation;
 mod joining;
+mod labels;
 mod mount_options;
 mod mounting;
 mod namespaces;
@@ -37,6 +38,7 @@ fn all() -> Vec<Case> {
         attributes::CASES,
         namespaces::CASES,
         joining::CASES,
+        labels::CASES,
         cgroups::CASES,
         systemd::CASES,
     ]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use ketch_engine::container::{self, Status};
+use ketch_engine::container::{self, Status, apparmor};
 use ketch_engine::image;
 use serde_json::{Value, json};
 
@@ -31,7 +31,12 @@ impl Verb for Args {
     fn run(self, context: &Context, _: Vec<String>) -> Outcome {
         let value = document(context)?;
         match self.format.as_str() {
-            "" => output::print(&text(&value))?,
+            "" => {
+                output::print(&text(&value))?;
+                if let Some(warning) = apparmor::warning() {
+                    output::warn(warning);
+                }
+            }
             "json" => output::print_line(&value.to_string())?,
             template => output::print_line(&inspect::execute(template, &value)?)?,
         }
@@ -67,7 +72,8 @@ fn document(context: &Context) -> Result<Value, Failure> {
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": cgroup,
         "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Log": ["json-file", "none"]},
-        "SecurityOptions": ["name=seccomp,profile=builtin"],
+        "SecurityOptions": apparmor::security_options(),
+        "Warnings": apparmor::warning().as_slice(),
         "KernelVersion": name(system.release()),
         "OperatingSystem": operating_system(),
         "OSType": "linux",
@@ -99,34 +105,56 @@ fn text(value: &Value) -> String {
         other => other.to_string(),
     };
     let mut out = format!("Client:\n Version:    {VERSION}\n Context:    default\n\nServer:\n");
-    let mut line = |indent: usize, name: &str, value: String| {
-        let _ = writeln!(out, "{:indent$}{name}: {value}", "");
-    };
-    line(1, "Containers", field("Containers"));
-    line(2, "Running", field("ContainersRunning"));
-    line(2, "Paused", field("ContainersPaused"));
-    line(2, "Stopped", field("ContainersStopped"));
-    line(1, "Images", field("Images"));
-    line(1, "Server Version", field("ServerVersion"));
-    line(1, "Storage Driver", field("Driver"));
+    line(&mut out, 1, "Containers", field("Containers"));
+    line(&mut out, 2, "Running", field("ContainersRunning"));
+    line(&mut out, 2, "Paused", field("ContainersPaused"));
+    line(&mut out, 2, "Stopped", field("ContainersStopped"));
+    line(&mut out, 1, "Images", field("Images"));
+    line(&mut out, 1, "Server Version", field("ServerVersion"));
+    line(&mut out, 1, "Storage Driver", field("Driver"));
     for pair in value["DriverStatus"].as_array().into_iter().flatten() {
         line(
+            &mut out,
             2,
             pair[0].as_str().unwrap_or_default(),
             pair[1].as_str().unwrap_or_default().to_owned(),
         );
     }
-    line(1, "Logging Driver", field("LoggingDriver"));
-    line(1, "Cgroup Driver", field("CgroupDriver"));
-    line(1, "Cgroup Version", field("CgroupVersion"));
-    line(1, "Kernel Version", field("KernelVersion"));
-    line(1, "Operating System", field("OperatingSystem"));
-    line(1, "OSType", field("OSType"));
-    line(1, "Architecture", field("Architecture"));
-    line(1, "CPUs", field("NCPU"));
+    line(&mut out, 1, "Logging Driver", field("LoggingDriver"));
+    line(&mut out, 1, "Cgroup Driver", field("CgroupDriver"));
+    line(&mut out, 1, "Cgroup Version", field("CgroupVersion"));
+    security_options(&mut out, value);
+    line(&mut out, 1, "Kernel Version", field("KernelVersion"));
+    line(&mut out, 1, "Operating System", field("OperatingSystem"));
+    line(&mut out, 1, "OSType", field("OSType"));
+    line(&mut out, 1, "Architecture", field("Architecture"));
+    line(&mut out, 1, "CPUs", field("NCPU"));
     let memory = value["MemTotal"].as_u64().unwrap_or(0);
-    line(1, "Total Memory", ketch_spec::size::human_binary(memory));
-    line(1, "Name", field("Name"));
-    line(1, "Docker Root Dir", field("DockerRootDir"));
+    line(
+        &mut out,
+        1,
+        "Total Memory",
+        ketch_spec::size::human_binary(memory),
+    );
+    line(&mut out, 1, "Name", field("Name"));
+    line(&mut out, 1, "Docker Root Dir", field("DockerRootDir"));
     out
+}
+
+fn line(out: &mut String, indent: usize, name: &str, value: String) {
+    let _ = writeln!(out, "{:indent$}{name}: {value}", "");
+}
+
+/// As Docker writes them: `name=seccomp,profile=builtin` is a name with its properties below.
+fn security_options(out: &mut String, value: &Value) {
+    let _ = writeln!(out, " Security Options:");
+    for option in value["SecurityOptions"].as_array().into_iter().flatten() {
+        for word in option.as_str().unwrap_or_default().split(',') {
+            let _ = match word.split_once('=') {
+                Some(("name", name)) => writeln!(out, "  {name}"),
+                Some(("profile", profile)) => writeln!(out, "   Profile: {profile}"),
+                _ => writeln!(out, "   {word}"),
+            };
+        }
+    }
 }

@@ -263,6 +263,9 @@ fn security_options(security: &Security) -> Vec<String> {
     if security.no_new_privileges {
         all.push("no-new-privileges".to_owned());
     }
+    if let Some(name) = &security.apparmor {
+        all.push(format!("apparmor={name}"));
+    }
     match &security.seccomp {
         Seccomp::Default => {}
         Seccomp::Unconfined => all.push("seccomp=unconfined".to_owned()),

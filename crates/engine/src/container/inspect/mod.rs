@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::config::{ContainerConfig, NetworkMode};
 use super::spec::hostname;
 use super::state::{ContainerState, HealthState, Status};
-use super::{load, root};
+use super::{apparmor, load, root};
 use crate::{Engine, Result, volume};
 
 /// Docker's "never".
@@ -57,7 +57,7 @@ pub fn inspect(engine: &Engine, wanted: &str) -> Result<Value> {
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": if config.security.privileged { "unconfined" } else { "" },
+        "AppArmorProfile": apparmor::shown(&config.security),
         "ExecIDs": null,
         "HostConfig": host_config::of(&config),
         "GraphDriver": graph_driver(engine, &config),

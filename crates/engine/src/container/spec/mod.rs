@@ -20,6 +20,7 @@ use ketch_spec::runtime::{
     Linux, LinuxDevice, LinuxNamespace, LinuxSeccomp, Mount, NamespaceKind, Root, Spec, VERSION,
 };
 
+use super::apparmor;
 use super::config::{ContainerConfig, NamespaceMode, NetworkMode, Security};
 use super::user::{self, ResolvedUser};
 use crate::{Engine, Error, ErrorKind, Result};
@@ -41,6 +42,8 @@ pub struct Prepared {
     namespaces: Vec<LinuxNamespace>,
     /// Device nodes besides the default ones.
     devices: Vec<LinuxDevice>,
+    /// Name of the AppArmor profile; empty: none is set.
+    apparmor: String,
     /// Which container's hosts, hostname and resolv.conf it sees.
     files_of: Id,
     /// Open files that paths above name as `/proc/self/fd/N`.
@@ -71,6 +74,7 @@ pub fn prepare(
         mounts,
         namespaces,
         devices,
+        apparmor: apparmor::profile(&config.security)?,
         files_of,
         _held: held,
     })

@@ -39,12 +39,14 @@ pub(super) fn init_process(
             .map(rlimit)
             .collect::<Result<_>>()?,
         no_new_privileges: config.security.no_new_privileges,
+        apparmor_profile: prepared.apparmor.clone(),
         oom_score_adj: config.resources.oom_score_adj,
         ..Process::default()
     })
 }
 
-/// A process beside init: for exec sessions and health checks. `user` is the resolved user of the session.
+/// A process beside init: for exec sessions and health checks. `user` is the resolved user of the session, `apparmor` the
+/// profile that the container runs under.
 ///
 /// # Errors
 /// As [`super::runtime_spec`].
@@ -52,6 +54,7 @@ pub fn exec_process(
     config: &ContainerConfig,
     exec: &ExecConfig,
     user: &ResolvedUser,
+    apparmor: String,
 ) -> Result<Process> {
     let names = if exec.privileged {
         capabilities::ALL.to_vec()
@@ -77,6 +80,7 @@ pub fn exec_process(
             .map(rlimit)
             .collect::<Result<_>>()?,
         no_new_privileges: config.security.no_new_privileges,
+        apparmor_profile: apparmor,
         oom_score_adj: config.resources.oom_score_adj,
         ..Process::default()
     })

@@ -22,6 +22,7 @@ fn prepared(config: &ContainerConfig) -> Prepared {
             path: None,
         }],
         devices: Vec::new(),
+        apparmor: "box".into(),
         files_of: config.id.clone(),
         _held: Vec::new(),
     }
@@ -353,7 +354,8 @@ fn exec_sessions_have_the_containers_environment() {
         groups: vec![33],
         home: "/var/www".into(),
     };
-    let process = exec_process(&config, &exec, &user).unwrap();
+    let process = exec_process(&config, &exec, &user, "box".into()).unwrap();
+    assert_eq!(process.apparmor_profile, "box");
     assert_eq!(process.cwd, "/srv");
     assert_eq!(process.env[2..], ["A=1", "B=3", "HOME=/var/www"]);
     assert_eq!(
