@@ -92,7 +92,7 @@ impl Write for Pieces<'_> {
 }
 
 /// `POST /images/load`.
-pub fn load(shared: &Shared, call: &Call, body: Upload) -> Result<Reply> {
+pub fn load(shared: &Shared, call: &Call, body: &mut Upload) -> Result<Reply> {
     let platforms = platforms(&call.query, "platform")?;
     let loaded = image::load(&shared.engine, body, &platforms, &Silent)?;
     let mut lines = Vec::new();
@@ -175,7 +175,11 @@ fn refuse_config(call: &Call) -> Result<()> {
     }
 }
 
-fn reference(repository: Option<&str>, tag: Option<&str>) -> Result<Option<Reference>> {
+/// A name out of the parameters `repo` and `tag`.
+///
+/// # Errors
+/// `Invalid` for what is none.
+pub fn reference(repository: Option<&str>, tag: Option<&str>) -> Result<Option<Reference>> {
     let Some(repository) = repository else {
         return Ok(None);
     };

@@ -22,6 +22,8 @@ pub struct Call {
     pub content_type: String,
     /// `X-Registry-Auth`, as it came.
     pub registry_auth: String,
+    /// `X-Registry-Config`, as it came.
+    pub registry_config: String,
     /// The body.
     pub body: Bytes,
 }
@@ -224,6 +226,7 @@ mod tests {
             query: Query::default(),
             content_type: content_type.into(),
             registry_auth: String::new(),
+            registry_config: String::new(),
             body: Bytes::from_static(body.as_bytes()),
         };
         let json = |content_type, body| call(content_type, body).json::<serde_json::Value>();

@@ -9,6 +9,10 @@ use serde_json::{Value, json};
 use crate::call::{Call, Query};
 use crate::reply::Reply;
 use crate::shared::Shared;
+use crate::version::Version;
+
+/// The first version in which images have one size only.
+const WITHOUT_VIRTUAL_SIZE: Version = Version(1, 44);
 
 /// `GET /images/json`.
 pub fn list(shared: &Shared, call: &Call) -> Result<Reply> {
@@ -33,9 +37,16 @@ pub fn list(shared: &Shared, call: &Call) -> Result<Reply> {
     };
     let with_shared = call.query.flag("shared-size");
     let all = image::list(&shared.engine, &filter)?;
-    Ok(Reply::json(
-        all.iter().map(|one| summary(one, with_shared)).collect(),
-    ))
+    let one = |one| for_version(summary(one, with_shared), call.version);
+    Ok(Reply::json(all.iter().map(one).collect()))
+}
+
+/// Clients of older versions read the size under another name as well.
+fn for_version(mut image: Value, version: Version) -> Value {
+    if version < WITHOUT_VIRTUAL_SIZE {
+        image["VirtualSize"] = image["Size"].clone();
+    }
+    image
 }
 
 /// One image as lists have it.
@@ -67,7 +78,8 @@ pub fn summary(one: &ImageSummary, with_shared: bool) -> Value {
 pub fn inspect(shared: &Shared, call: &Call) -> Result<Reply> {
     call.query.refuse("manifests")?;
     let platform = platform(&call.query)?;
-    image::inspect(&shared.engine, &call.name, platform.as_ref()).map(Reply::json)
+    let found = image::inspect(&shared.engine, &call.name, platform.as_ref())?;
+    Ok(Reply::json(for_version(found, call.version)))
 }
 
 /// `GET /images/{name}/history`.
@@ -148,6 +160,13 @@ fn parse_platform(text: &str) -> Result<Platform> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn older_clients_find_the_size_twice() {
+        let of = |minor| for_version(json!({"Size": 7}), Version(1, minor));
+        assert_eq!(of(43)["VirtualSize"], 7);
+        assert!(of(44).get("VirtualSize").is_none());
+    }
 
     #[test]
     fn platforms_come_as_documents_or_words() {

@@ -1,266 +1,159 @@
-//! `POST /images/create`: a pull, told as it happens in Docker's messages.
+//! `POST /images/create`: a pull, told as it happens in Docker's messages, or an import.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
-
-use base64::Engine as _;
-use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use ketch_engine::image::{self, PullEvent, PullObserver};
-use ketch_engine::{Engine, Error, ErrorKind, Result};
-use ketch_spec::{Digest, Platform, Reference};
+use ketch_engine::image::{self, ImportOptions, PullEvent, Repository, Silent};
+use ketch_engine::{Error, ErrorKind, Result};
+use ketch_spec::{Platform, Reference};
 use serde_json::{Value, json};
 
+use crate::archive;
 use crate::call::{Call, Query};
+use crate::image::platform;
+use crate::registry_auth::engine_for;
 use crate::reply::{JSON, Reply};
 use crate::shared::Shared;
+use crate::transfer::{self, Messages, of_layer};
+use crate::upload::Upload;
 
-/// Messages that wait for a slow client; further ones are left out: the last is what counts.
-const QUEUED_MESSAGES: usize = 1024;
-/// How often the progress of one layer is told.
-const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-
-/// Clients send base64 of either alphabet, with and without padding.
-const LENIENT: GeneralPurposeConfig =
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-
-/// What the thread that pulls tells.
-enum Told {
-    /// A message for the client.
-    Message(Value),
-    /// The end.
-    End(Result<()>),
+/// A pull with `fromImage`, an import with `fromSrc`.
+pub fn handle(shared: &Shared, call: &Call, body: &mut Upload) -> Result<Reply> {
+    match call.query.get("fromSrc") {
+        Some(source) => import(shared, call, source, body),
+        None => pull(shared, call),
+    }
 }
 
 /// A failure before the first layer is the status; a later one is a message.
-pub fn handle(shared: &Shared, call: &Call) -> Result<Reply> {
+fn pull(shared: &Shared, call: &Call) -> Result<Reply> {
     let (reference, platform) = wanted(&call.query)?;
-    refuse_credentials(&call.registry_auth)?;
-    let receiver = start(shared.engine.clone(), reference, platform)?;
-    let first = match receiver.recv() {
-        Ok(Told::End(Err(error))) => return Err(error),
-        Ok(first) => first,
-        Err(error) => {
-            return Err(Error::caused(
-                ErrorKind::Internal,
-                "the pull ended without a word",
-                &error,
-            ));
+    let engine = engine_for(shared, call, &reference.host)?;
+    let is_bare = reference.tag.is_none() && reference.digest.is_none();
+    let receiver = transfer::start("pull", move |teller| {
+        let repository = Repository::open(&engine, &reference)?;
+        // Without a tag it is every tag: clients that mean `latest` say so.
+        let all = if is_bare {
+            repository.tags()?
+        } else {
+            vec![reference.clone()]
+        };
+        let mut newer = false;
+        for one in &all {
+            let messages = Messages::new(teller, |event| words(one, event));
+            newer |= repository.pull(one, platform.as_ref(), &messages)?.newer;
         }
-    };
-    Ok(Reply::stream(JSON, move |sink| {
-        for told in std::iter::once(first).chain(receiver) {
-            let message = match told {
-                Told::Message(message) => message,
-                Told::End(Ok(())) => return,
-                Told::End(Err(error)) => {
-                    let text = error.to_string();
-                    json!({"errorDetail": {"message": text}, "error": text})
-                }
-            };
-            // A client that has gone does not stop the pull: the next one finds what is there.
-            if !sink.send_json(&message) {
-                return;
-            }
-        }
-    }))
+        teller.say(status(newer, &reference));
+        Ok(())
+    })?;
+    transfer::reply(receiver)
 }
 
 fn wanted(query: &Query) -> Result<(Reference, Option<Platform>)> {
-    for key in ["fromSrc", "repo", "changes", "message"] {
+    for key in ["repo", "changes", "message"] {
         query.refuse(key)?;
     }
-    let invalid = |message: String| Error::new(ErrorKind::Invalid, message);
     let name = query.get("fromImage").unwrap_or_default();
     let text = match query.get("tag") {
         Some(digest) if digest.contains(':') => format!("{name}@{digest}"),
         Some(tag) => format!("{name}:{tag}"),
         None => name.to_owned(),
     };
-    let reference = text
-        .parse()
-        .map_err(|_| invalid(format!("invalid reference format: {text:?}")))?;
-    let platform = query
-        .get("platform")
-        .map(str::parse::<Platform>)
-        .transpose();
-    Ok((
-        reference,
-        platform.map_err(|error| invalid(error.to_string()))?,
-    ))
+    Ok((named(&text)?, platform(query)?))
 }
 
-/// The header `X-Registry-Auth`: the engine logs in with its own user's credentials only.
-fn refuse_credentials(header: &str) -> Result<()> {
-    if header.is_empty() {
-        return Ok(());
-    }
-    let standard: String = header.replace('-', "+").replace('_', "/");
-    let decoded = GeneralPurpose::new(&base64::alphabet::STANDARD, LENIENT)
-        .decode(standard)
-        .ok();
-    let fields: Option<BTreeMap<String, Value>> =
-        decoded.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let Some(fields) = fields else {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            "invalid X-Registry-Auth header",
-        ));
+/// A reference as it stands there, without a default tag.
+pub fn named(text: &str) -> Result<Reference> {
+    Reference::parse_name(text).map_err(|error| {
+        let message = format!("invalid reference format: {text:?}");
+        Error::caused(ErrorKind::Invalid, message, &error)
+    })
+}
+
+/// `fromSrc` is `-`, the body, or a URL.
+fn import(shared: &Shared, call: &Call, source: &str, body: &mut Upload) -> Result<Reply> {
+    let query = &call.query;
+    query.refuse("fromImage")?;
+    let options = ImportOptions {
+        reference: archive::reference(query.get("repo"), query.get("tag"))?,
+        changes: query
+            .all("changes")
+            .flat_map(str::lines)
+            .map(str::to_owned)
+            .collect(),
+        message: query.get("message").unwrap_or_default().to_owned(),
+        platform: platform(query)?,
     };
-    let secrets = [
-        "username",
-        "password",
-        "auth",
-        "identitytoken",
-        "registrytoken",
-    ];
-    let is_set = |name: &str| {
-        let text = fields.get(name).and_then(Value::as_str);
-        text.is_some_and(|text| !text.is_empty())
+    let id = if source == "-" {
+        image::import(&shared.engine, body, &options, &Silent)?
+    } else {
+        let url = if source.contains("://") {
+            source.to_owned()
+        } else {
+            format!("http://{source}")
+        };
+        image::import_url(&shared.engine, &url, &options, &Silent)?
     };
-    if secrets.into_iter().any(is_set) {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            "credentials in X-Registry-Auth are not supported: put them into the config.json of the user that serves the API",
-        ));
-    }
-    Ok(())
+    Ok(Reply::stream(JSON, move |sink| {
+        sink.send_json(&json!({"status": id}));
+    }))
 }
 
-fn start(
-    engine: Engine,
-    reference: Reference,
-    platform: Option<Platform>,
-) -> Result<Receiver<Told>> {
-    let (sender, receiver) = sync_channel(QUEUED_MESSAGES);
-    let messages = Messages {
-        sender: sender.clone(),
-        tag: reference.clone().with_default_tag(),
-        told: Mutex::default(),
-    };
-    let pull = move || {
-        let end = image::pull(&engine, &reference, platform.as_ref(), &messages).map(|_| ());
-        // A client that has gone needs no end.
-        let _ = sender.send(Told::End(end));
-    };
-    std::thread::Builder::new()
-        .name("pull".into())
-        .spawn(pull)
-        .map_err(|error| Error::caused(ErrorKind::Unavailable, "cannot start a thread", &error))?;
-    Ok(receiver)
-}
-
-/// Turns the engine's events into Docker's messages.
-struct Messages {
-    sender: SyncSender<Told>,
-    tag: Reference,
-    /// When the progress of a layer was told last.
-    told: Mutex<BTreeMap<Digest, Instant>>,
-}
-
-impl Messages {
-    fn is_due(&self, digest: &Digest) -> bool {
-        let mut told = self
-            .told
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let now = Instant::now();
-        let due = told
-            .get(digest)
-            .is_none_or(|last| now.duration_since(*last) >= PROGRESS_EVERY);
-        if due {
-            told.insert(digest.clone(), now);
-        }
-        due
-    }
-}
-
-impl PullObserver for Messages {
-    fn event(&self, event: PullEvent) {
-        if let PullEvent::Downloading {
-            digest,
-            done_bytes,
-            total_bytes,
-        } = &event
-            && done_bytes < total_bytes
-            && !self.is_due(digest)
-        {
-            return;
-        }
-        for message in messages(&self.tag, event) {
-            // Full: the client is slower than the registry.
-            let _ = self.sender.try_send(Told::Message(message));
-        }
-    }
-}
-
-fn messages(tag: &Reference, event: PullEvent) -> Vec<Value> {
-    let of = |digest: &Digest, status: &str| json!({"status": status, "progressDetail": {}, "id": short(digest)});
+/// The messages of a pull.
+fn words(tag: &Reference, event: PullEvent) -> Vec<Value> {
     match event {
         PullEvent::Resolving { .. } => Vec::new(),
         PullEvent::Layers { layers } => {
-            let name = tag.tag.clone().unwrap_or_default();
-            let mut all =
-                vec![json!({"status": format!("Pulling from {}", tag.repository), "id": name})];
-            all.extend(
-                layers
-                    .iter()
-                    .map(|layer| of(&layer.digest, "Pulling fs layer")),
-            );
+            let version = match (&tag.digest, &tag.tag) {
+                (Some(digest), _) => digest.to_string(),
+                (None, Some(tag)) => tag.clone(),
+                (None, None) => "latest".into(),
+            };
+            let heading = format!("Pulling from {}", tag.repository);
+            let mut all = vec![json!({"status": heading, "id": version})];
+            let layers = layers.iter();
+            all.extend(layers.map(|layer| of_layer(&layer.digest, "Pulling fs layer")));
             all
         }
-        PullEvent::Exists { digest } => vec![of(&digest, "Already exists")],
+        PullEvent::Exists { digest } => vec![of_layer(&digest, "Already exists")],
         PullEvent::Downloading {
             digest,
             done_bytes,
             total_bytes,
-        } => vec![json!({
-            "status": "Downloading", "id": short(&digest),
-            "progressDetail": {"current": done_bytes, "total": total_bytes},
-        })],
+        } => vec![transfer::progress(
+            &digest,
+            "Downloading",
+            done_bytes,
+            total_bytes,
+        )],
         PullEvent::Retrying {
             digest,
             reason,
             after_s,
         } => {
-            vec![of(
-                &digest,
-                &format!("Retrying in {after_s} seconds: {reason}"),
-            )]
+            let text = format!("Retrying in {after_s} seconds: {reason}");
+            vec![of_layer(&digest, &text)]
         }
-        PullEvent::Verifying { digest } => vec![of(&digest, "Verifying Checksum")],
-        PullEvent::Unpacking { digest } => vec![of(&digest, "Extracting")],
-        PullEvent::Done { digest } => vec![of(&digest, "Pull complete")],
-        PullEvent::Finished {
-            reference,
-            digest,
-            newer,
-        } => {
-            let what = if newer {
-                "Downloaded newer image"
-            } else {
-                "Image is up to date"
-            };
-            vec![
-                json!({"status": format!("Digest: {digest}")}),
-                json!({"status": format!("Status: {what} for {}", reference.familiar())}),
-            ]
+        PullEvent::Verifying { digest } => vec![of_layer(&digest, "Verifying Checksum")],
+        PullEvent::Unpacking { digest } => vec![of_layer(&digest, "Extracting")],
+        PullEvent::Done { digest } => vec![of_layer(&digest, "Pull complete")],
+        PullEvent::Finished { digest, .. } => {
+            vec![json!({"status": format!("Digest: {digest}")})]
         }
     }
 }
 
-/// The first 12 digits.
-fn short(digest: &Digest) -> String {
-    let text = digest.to_string();
-    let hex = text.split_once(':').map_or(text.as_str(), |(_, hex)| hex);
-    hex.chars().take(12).collect()
+/// The last message; of a repository, when several tags were pulled.
+fn status(newer: bool, name: &Reference) -> Value {
+    let what = if newer {
+        "Downloaded newer image"
+    } else {
+        "Image is up to date"
+    };
+    json!({"status": format!("Status: {what} for {}", name.familiar())})
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ketch_spec::Digest;
 
     #[test]
     fn references_are_put_together() {
@@ -270,36 +163,16 @@ mod tests {
             reference("fromImage=busybox&tag=1.36").unwrap(),
             "busybox:1.36"
         );
+        assert_eq!(reference("fromImage=busybox").unwrap(), "busybox");
         let digest = format!("sha256:{}", "a".repeat(64));
         assert!(
             reference(&format!("fromImage=busybox&tag={digest}"))
                 .unwrap()
                 .ends_with(&digest)
         );
-        assert!(
-            reference("fromSrc=-")
-                .unwrap_err()
-                .message
-                .contains("fromSrc")
-        );
+        let error = reference("fromImage=busybox&repo=x").unwrap_err();
+        assert!(error.message.contains("repo"), "{error}");
         assert_eq!(reference("").unwrap_err().kind, ErrorKind::Invalid);
-    }
-
-    #[test]
-    fn credentials_are_not_dropped_in_silence() {
-        refuse_credentials("").unwrap();
-        refuse_credentials("e30=").unwrap();
-        refuse_credentials("e30").unwrap();
-        let header = base64::engine::general_purpose::URL_SAFE
-            .encode(r#"{"username":"u","password":"?>p"}"#);
-        assert_eq!(
-            refuse_credentials(&header).unwrap_err().kind,
-            ErrorKind::Unsupported
-        );
-        assert_eq!(
-            refuse_credentials("%").unwrap_err().kind,
-            ErrorKind::Invalid
-        );
     }
 
     #[test]
@@ -311,9 +184,15 @@ mod tests {
             digest,
             newer: true,
         };
-        let all = messages(&reference, end);
+        let all = words(&reference, end);
+        assert!(
+            all[0]["status"]
+                .as_str()
+                .unwrap()
+                .starts_with("Digest: sha256:a")
+        );
         assert_eq!(
-            all[1]["status"],
+            status(true, &reference)["status"],
             "Status: Downloaded newer image for busybox:latest"
         );
     }

@@ -6,13 +6,15 @@ use crate::call::{Call, decode};
 use crate::reply::Reply;
 use crate::shared::Shared;
 use crate::upload::Upload;
-use crate::{archive, container, events, image, image_pull, network, system, volume};
+use crate::{
+    archive, container, events, image, image_pull, image_push, network, registry, system, volume,
+};
 
 /// A handler: converts, calls one verb, converts. Runs on a blocking thread.
 pub type Handler = fn(&Shared, &Call) -> Result<Reply>;
 
 /// A handler that reads the body itself.
-pub type Uploader = fn(&Shared, &Call, Upload) -> Result<Reply>;
+pub type Uploader = fn(&Shared, &Call, &mut Upload) -> Result<Reply>;
 
 /// What happens on a route.
 #[derive(Clone, Copy)]
@@ -113,7 +115,15 @@ pub const ROUTES: &[Route] = &[
     verb("POST", "/build/prune", archive::prune_cache),
     verb("GET", "/events", events::handle),
     verb("GET", "/system/df", archive::usage),
-    verb("POST", "/images/create", image_pull::handle),
+    Route {
+        method: "POST",
+        pattern: "/images/create",
+        action: Action::Upload(image_pull::handle),
+    },
+    verb("POST", "/images/{name}/push", image_push::handle),
+    verb("GET", "/images/search", registry::search),
+    verb("GET", "/distribution/{name}/json", registry::distribution),
+    verb("POST", "/auth", registry::auth),
     verb("GET", "/images/{name}/json", image::inspect),
     verb("GET", "/images/{name}/history", image::history),
     verb("POST", "/images/{name}/tag", image::tag),
@@ -143,11 +153,7 @@ pub const ROUTES: &[Route] = &[
     not_served("POST", "/build"),
     not_served("POST", "/build/cancel"),
     not_served("GET", "/images/{name}/attestations"),
-    not_served("POST", "/images/{name}/push"),
-    not_served("GET", "/images/search"),
-    not_served("GET", "/distribution/{name}/json"),
     not_served("PUT", "/volumes/{id}"),
-    not_served("POST", "/auth"),
     not_served("POST", "/session"),
     not_served("POST", "/grpc"),
     not_served("GET", "/plugins"),

@@ -179,6 +179,7 @@ async fn handle(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Result<
     let content_type = content_type.split(';').next().unwrap_or_default();
     let content_type = content_type.trim().to_lowercase();
     let registry_auth = header("x-registry-auth");
+    let registry_config = header("x-registry-config");
     let mut upload = None;
     // What follows the head of an attach without an upgrade is its standard input, which does not end.
     let body = match route.action {
@@ -195,6 +196,7 @@ async fn handle(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Result<
         query: Query::parse(uri.query().unwrap_or_default()),
         content_type,
         registry_auth,
+        registry_config,
         body,
     };
     if let Some((uploader, upload)) = upload {
@@ -215,7 +217,7 @@ async fn run_upload(
     shared: &Arc<Shared>,
     uploader: Uploader,
     call: Call,
-    upload: Upload,
+    mut upload: Upload,
 ) -> Result<Reply> {
     let permit = Arc::clone(&shared.long)
         .try_acquire_owned()
@@ -224,7 +226,10 @@ async fn run_upload(
         })?;
     let shared = Arc::clone(shared);
     on_blocking_thread(move || {
-        let reply = uploader(&shared, &call, upload);
+        let reply = uploader(&shared, &call, &mut upload);
+        if reply.is_err() {
+            upload.drain();
+        }
         drop(permit);
         reply
     })

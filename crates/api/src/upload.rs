@@ -9,6 +9,9 @@ use tokio::sync::mpsc;
 /// Pieces that wait to be read: then the client waits.
 const QUEUED_PIECES: usize = 16;
 
+/// How much of a body is read that nobody wants any more.
+const DRAINED_BYTES: u64 = 256 << 20;
+
 /// The body, to be read on a blocking thread.
 pub struct Upload {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
@@ -39,6 +42,15 @@ impl Upload {
             pieces,
             current: Bytes::new(),
         }
+    }
+}
+
+impl Upload {
+    /// Reads on, within a bound, to the end of a body whose request has failed: a client that still sends would find the
+    /// connection closed before it finds the answer.
+    pub fn drain(&mut self) {
+        // A client that has gone needs no answer.
+        let _ = io::copy(&mut self.take(DRAINED_BYTES), &mut io::sink());
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use ketch_engine::registry::{Proxies, RegistryAccess};
+use ketch_engine::registry::{AuthText, Proxies, RegistryAccess};
 use ketch_engine::{Engine, EngineOptions, Forms};
 
 use crate::client_config::ClientConfig;
@@ -48,7 +48,7 @@ impl GlobalOptions {
 }
 
 /// `KETCH_REGISTRIES`, else the user's file and the machine's; Docker's directories of certificates; the proxies that
-/// other programs use.
+/// other programs use; `DOCKER_AUTH_CONFIG`.
 fn registry_access(variable: &impl Fn(&str) -> Option<OsString>) -> RegistryAccess {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     let user = set("XDG_CONFIG_HOME")
@@ -68,7 +68,12 @@ fn registry_access(variable: &impl Fn(&str) -> Option<OsString>) -> RegistryAcce
         Some(value.to_string_lossy().into_owned())
     };
     let except = proxy("NO_PROXY").unwrap_or_default();
+    let auths = "DOCKER_AUTH_CONFIG";
     RegistryAccess {
+        environment: set(auths).map(|text| AuthText {
+            origin: auths,
+            text: text.to_string_lossy().into_owned(),
+        }),
         files,
         certificates: places("docker/certs.d", "/etc/docker/certs.d"),
         proxies: Proxies {

@@ -171,12 +171,14 @@ pub enum Error {
         source: CredentialsError,
     },
     /// A log-in that was not accepted.
-    #[error("login attempt to {url} failed: {reason}")]
+    #[error("login attempt to {url} failed with status: {status}: {reason}")]
     Login {
         /// Host of the references.
         registry: String,
         /// Where it was tried.
         url: String,
+        /// The status and its meaning, such as `401 Unauthorized`.
+        status: &'static str,
         /// The server's words, such as `unauthorized: incorrect username or password`.
         reason: String,
     },

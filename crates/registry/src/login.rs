@@ -11,6 +11,10 @@ use crate::token::Scope;
 /// Largest answer to the question whether we are known, in bytes.
 const ANSWER_MAX: u64 = 1 << 20;
 
+/// What refusals are called.
+const UNAUTHORISED: &str = "401 Unauthorized";
+const FORBIDDEN: &str = "403 Forbidden";
+
 /// What a registry gave for a user's word.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct LoggedIn {
@@ -59,26 +63,30 @@ impl Client {
             payload: Payload::None,
             wanted: Wanted::Document(ANSWER_MAX),
         };
-        let refused = |reason: String| Error::Login {
+        let refused = |status, reason: String| Error::Login {
             registry: host.into(),
             url: registry
                 .root()
                 .join("/v2/")
                 .map_or_else(String::new, |url| url.to_string()),
+            status,
             reason,
         };
         let answer = match self.call(&registry, &mut call) {
-            Err(Error::Unauthorised { reason, .. } | Error::Denied { reason, .. }) => {
-                return Err(refused(reason));
-            }
+            Err(Error::Unauthorised { reason, .. }) => return Err(refused(UNAUTHORISED, reason)),
+            Err(Error::Denied { reason, .. }) => return Err(refused(FORBIDDEN, reason)),
             answer => answer?,
         };
         match answer.status {
             200 => Ok(LoggedIn {
                 identity_token: registry.identity(),
             }),
-            404 => Err(refused("it is no registry: there is no /v2/".into())),
-            401 | 403 => Err(refused(answer.words())),
+            404 => {
+                let reason = "it is no registry: there is no /v2/";
+                Err(refused("404 Not Found", reason.into()))
+            }
+            401 => Err(refused(UNAUTHORISED, answer.words())),
+            403 => Err(refused(FORBIDDEN, answer.words())),
             _ => Err(answer.refusal(&call.scope, true)),
         }
     }

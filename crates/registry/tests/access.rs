@@ -343,7 +343,7 @@ fn a_login_asks_for_a_token_to_keep() {
     assert_eq!(
         error.to_string(),
         format!(
-            "login attempt to http://{host}/v2/ failed: unauthorized: incorrect username or password"
+            "login attempt to http://{host}/v2/ failed with status: 401 Unauthorized: unauthorized: incorrect username or password"
         )
     );
     let website = Server::start(|_| Reply::new(404, "<html>"));

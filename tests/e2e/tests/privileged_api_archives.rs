@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use ketch_test_support::{World, eventually};
+use ketch_test_support::{Registry, World, eventually};
 use serde_json::{Value, json};
 
 /// A server in a world, killed at its end.
@@ -212,4 +212,107 @@ fn events_are_streamed() {
 fn now() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.expect("a clock after 1970").as_secs()
+}
+
+#[test]
+fn registries_are_reached_with_the_clients_credentials() {
+    let world = World::with_busybox();
+    let passwords = world.file(
+        "htpasswd",
+        "me:$2y$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n",
+    );
+    let auth = format!(
+        "auth: {{htpasswd: {{realm: test, path: {}}}}}\n",
+        passwords.display()
+    );
+    let registry = Registry::start_with(&world, &auth);
+    let name = registry.reference("team/box");
+    let server = Server::start(&world);
+    let json = "-H 'Content-Type: application/json'";
+    let login = |password: &str| {
+        let body = format!(
+            r#"{{"username":"me","password":"{password}","serveraddress":"127.0.0.1:5000"}}"#
+        );
+        server.call(&world, "POST", "/auth", &format!("{json} -d '{body}'"))
+    };
+    let (status, text) = login("wrong");
+    assert!(
+        status == 401 && text.contains("failed with status: 401 Unauthorized"),
+        "{status} {text}"
+    );
+    let (status, text) = login("s3cret");
+    assert!(
+        status == 200 && text.contains("Login Succeeded"),
+        "{status} {text}"
+    );
+    // It is the client that keeps it, and sends it along.
+    world.run(&format!("tag busybox {name}:1")).ok();
+    let push = format!("/images/{name}/push?tag=1");
+    // {"username":"me","password":"s3cret"}
+    let given = "-H 'X-Registry-Auth: eyJ1c2VybmFtZSI6Im1lIiwicGFzc3dvcmQiOiJzM2NyZXQifQ=='";
+    // {"127.0.0.1:5000":{"username":"me","password":"s3cret"}}
+    let config = "-H 'X-Registry-Config: eyIxMjcuMC4wLjE6NTAwMCI6eyJ1c2VybmFtZSI6Im1lIiwicGFzc3dvcmQiOiJzM2NyZXQifX0='";
+    let (status, text) = server.call(&world, "POST", &push, "-H 'X-Registry-Auth: e30='");
+    assert!(
+        status == 200 && text.contains("push access denied") && text.contains("errorDetail"),
+        "{status} {text}"
+    );
+    let (_, text) = server.call(&world, "POST", &push, given);
+    let first = format!("The push refers to repository [{name}]");
+    assert!(
+        text.contains(&first) && text.contains("\"Pushed\""),
+        "{text}"
+    );
+    assert!(
+        text.contains("\"aux\":{\"Tag\":\"1\",\"Digest\":\"sha256:"),
+        "{text}"
+    );
+    let described = format!("/distribution/{name}:1/json");
+    let (status, _) = server.call(&world, "GET", &described, "");
+    assert_eq!(status, 401);
+    let (_, text) = server.call(&world, "GET", &described, config);
+    let described: Value = serde_json::from_str(&text).expect("a document");
+    assert_eq!(described["Platforms"][0]["os"], "linux");
+    let digest = described["Descriptor"]["digest"]
+        .as_str()
+        .expect("a digest");
+    world.run(&format!("rmi {name}:1")).ok();
+    let create = format!("/images/create?fromImage={name}&tag=1");
+    let (status, text) = server.call(&world, "POST", &create, "");
+    assert!(
+        status == 404 && text.contains("pull access denied"),
+        "{status} {text}"
+    );
+    let (_, text) = server.call(&world, "POST", &create, config);
+    assert!(text.contains(&format!("Digest: {digest}")), "{text}");
+    // Without a tag it is every tag.
+    let all = format!("/images/create?fromImage={name}");
+    let (_, text) = server.call(&world, "POST", &all, given);
+    assert!(text.contains("Image is up to date"), "{text}");
+    let (status, _) = server.call(&world, "POST", &create, "-H 'X-Registry-Auth: %'");
+    assert_eq!(status, 400);
+    let search = "/images/search?term=127.0.0.1:5000/box";
+    let (status, text) = server.call(&world, "GET", search, "");
+    assert!(
+        status == 501 && text.contains("cannot be searched"),
+        "{status} {text}"
+    );
+    let (status, text) = server.call(&world, "GET", "/images/search?term=x&limit=101", "");
+    assert!(
+        status == 400 && text.contains("range of [1, 100]"),
+        "{text}"
+    );
+
+    // An import comes as the body.
+    world.file("root/file", "words");
+    world.on_host("tar -cf root.tar -C root file").ok();
+    let import = "/images/create?fromSrc=-&repo=made&tag=1&changes=CMD+/file&message=hello";
+    let (_, text) = server.call(&world, "POST", import, "--data-binary @root.tar");
+    let made: Value = serde_json::from_str(&text).expect("a document");
+    let shown = server.document(&world, "GET", "/images/made:1/json");
+    assert_eq!(made["status"], shown["Id"]);
+    assert_eq!(shown["Comment"], "hello");
+    drop(server);
+    drop(registry);
+    world.finish();
 }

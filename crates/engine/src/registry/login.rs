@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ketch_registry::{CredentialFile, CredentialsError, Error as RegistryError, Kept, Login};
 use ketch_spec::reference::DEFAULT_HOST;
 
-use super::{RegistryAccess, failed};
+use super::{Credentials, RegistryAccess, failed};
 use crate::{Error, ErrorKind, Result};
 
 /// Who wants to log in where.
@@ -106,6 +106,23 @@ pub fn login(access: &RegistryAccess, request: &LoginRequest) -> Result<LoginRes
         Kept::Helper(program) => Saved::Helper(program),
     };
     Ok(LoginResult { saved: Some(saved) })
+}
+
+/// As [`login`], but nothing is kept: for who keeps it elsewhere. Gives the token to keep in the password's place, where
+/// the registry has such.
+///
+/// # Errors
+/// As [`login`].
+pub fn check_login(
+    access: &RegistryAccess,
+    host: &str,
+    credentials: &Credentials,
+) -> Result<Option<String>> {
+    let access = access
+        .clone()
+        .with_given(host.to_owned(), credentials.clone());
+    let checked = access.client(host)?.check_login(host);
+    Ok(checked.map_err(|error| refused(&error))?.identity_token)
 }
 
 /// Forgets what is kept for a registry; whether there was anything.

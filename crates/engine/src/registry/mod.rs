@@ -18,9 +18,11 @@ use ketch_spec::Reference;
 
 pub use certificates::CertificatesError;
 pub use file::FileError;
-pub use login::{LoginRequest, LoginResult, Saved, host_of_server, known_user, login, logout};
-pub use registry::{Found, Proxies};
-pub use search::search;
+pub use login::{
+    LoginRequest, LoginResult, Saved, check_login, host_of_server, known_user, login, logout,
+};
+pub use registry::{Credentials, Found, Proxies};
+pub use search::{SearchFilter, search, search_host, search_limit};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -44,6 +46,10 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 pub struct RegistryAccess {
     /// Docker's `config.json`, where credentials are (`~/.docker/config.json`), if anywhere.
     pub credentials: Option<PathBuf>,
+    /// Credentials that stand before those of the file: a text like `config.json`'s.
+    pub environment: Option<AuthText>,
+    /// Credentials of single hosts, which stand before all others.
+    pub given: Vec<(String, Credentials)>,
     /// Files like `/etc/ketch/registries.toml`; the first that is there counts.
     pub files: Vec<PathBuf>,
     /// Directories like `/etc/docker/certs.d`; the first that has one for a host counts.
@@ -54,7 +60,48 @@ pub struct RegistryAccess {
     pub insecure: Vec<String>,
 }
 
+/// A text like that of `config.json`, of which `auths` counts, and where it comes from: a variable's name, for messages.
+#[derive(Clone)]
+pub struct AuthText {
+    /// Where it comes from.
+    pub origin: &'static str,
+    /// The text.
+    pub text: String,
+}
+
+impl std::fmt::Debug for AuthText {
+    /// Without the text, which holds secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuthText")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
 impl RegistryAccess {
+    /// The same with credentials for one host, before all others.
+    #[must_use]
+    pub fn with_given(mut self, host: String, credentials: Credentials) -> Self {
+        self.given.insert(0, (host, credentials));
+        self
+    }
+
+    /// What is given, then what the environment has.
+    fn all_given(&self) -> Result<Vec<(String, Credentials)>> {
+        let mut all = self.given.clone();
+        if let Some(AuthText { origin, text }) = &self.environment {
+            let read = registry::read_auths(text, Path::new(origin)).map_err(|error| {
+                Error::caused(
+                    ErrorKind::Invalid,
+                    "cannot use the credentials of the environment",
+                    &error,
+                )
+            })?;
+            all.extend(read);
+        }
+        Ok(all)
+    }
+
     /// A client for references of `host`.
     ///
     /// # Errors
@@ -90,6 +137,7 @@ impl RegistryAccess {
         insecure.extend(self.insecure.iter().cloned());
         registry::Client::new(registry::ClientOptions {
             credentials: self.credentials.clone(),
+            given: self.all_given()?,
             insecure,
             rules: settings.rules,
             trust,

@@ -68,14 +68,14 @@ impl Args {
     /// The password of the flags, if any.
     fn password(&self) -> Result<Option<String>, Failure> {
         if self.password.is_some() {
+            if self.password_stdin {
+                return Err(Failure::usage(
+                    "conflicting options: cannot specify both --password and --password-stdin",
+                ));
+            }
             output::warn(
                 "WARNING! Using --password via the CLI is insecure. Use --password-stdin.",
             );
-            if self.password_stdin {
-                return Err(Failure::usage(
-                    "--password and --password-stdin are mutually exclusive",
-                ));
-            }
         }
         if !self.password_stdin {
             return Ok(self.password.clone());

@@ -60,8 +60,8 @@ pub(super) fn inspect(access: &RegistryAccess, name: &Reference, all: bool) -> R
     let document = text(&fetched)?;
     let mut entries = Vec::new();
     if all {
-        let index: Index =
-            ketch_spec::document::parse(&fetched.bytes).map_err(|error| unreadable(name, &error))?;
+        let index: Index = ketch_spec::document::parse(&fetched.bytes)
+            .map_err(|error| unreadable(name, &error))?;
         for child in index.manifests {
             let one = name.with_digest(child.digest.clone());
             let fetched = resolve(&client, &one)?;
@@ -74,6 +74,39 @@ pub(super) fn inspect(access: &RegistryAccess, name: &Reference, all: bool) -> R
         }
     }
     Ok(Inspected::List { document, entries })
+}
+
+/// What a registry has under a name: its document's descriptor, and the machines it is for.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// Of the manifest or index.
+    pub descriptor: Descriptor,
+    /// The machines; none for what is no image.
+    pub platforms: Vec<Platform>,
+}
+
+/// Asks a registry for a name.
+///
+/// # Errors
+/// `NotFound` if there is nothing, `Unauthorised` or `Forbidden` if it is not for us, `Unavailable` if the registry
+/// cannot be reached, `Invalid` for what cannot be read.
+pub fn describe(access: &RegistryAccess, name: &Reference) -> Result<Described> {
+    let client = access.client_for(name)?;
+    let fetched = resolve(&client, name)?;
+    let descriptor = fetched.descriptor();
+    let platforms = if is_list(&fetched.media_type) {
+        let index: Index = ketch_spec::document::parse(&fetched.bytes)
+            .map_err(|error| unreadable(name, &error))?;
+        let known = index.manifests.into_iter().filter_map(|one| one.platform);
+        known.collect()
+    } else {
+        let platform = entry(&client, name, fetched)?.descriptor.platform;
+        platform.into_iter().collect()
+    };
+    Ok(Described {
+        descriptor,
+        platforms,
+    })
 }
 
 fn resolve(client: &Client, name: &Reference) -> Result<Fetched> {

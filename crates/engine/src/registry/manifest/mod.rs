@@ -12,6 +12,7 @@ use ketch_spec::Reference;
 use ketch_spec::image::Descriptor;
 use serde::{Deserialize, Serialize};
 
+pub use describe::{Described, describe};
 pub use drafts::DraftError;
 pub use push::{PushedList, push};
 
