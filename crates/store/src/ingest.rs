@@ -161,7 +161,7 @@ impl Ingest {
         self.file
             .write_all(bytes)
             .map_err(Error::io("write", &self.path))?;
-        self.outflow.grew(&self.file, bytes.len() as u64);
+        self.outflow.grew(&self.file, bytes.len() as u64)?;
         if let Some(hash) = &mut self.hash {
             hash.update(bytes);
         }

@@ -25,7 +25,7 @@ use crate::tree::Totals;
 use crate::{Compression, Error, LayerForm, Result, Store};
 
 /// Chunks that may wait between two threads.
-const QUEUE: usize = 4;
+const QUEUE: usize = 3;
 
 /// Layers come in parallel, but making files in parallel makes the kernel slower than one after the other (several
 /// times, on ext4): whoever has bytes at hand takes a turn, and gives it back to wait for more.

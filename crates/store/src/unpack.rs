@@ -124,7 +124,7 @@ impl Store {
             loop {
                 let end = feeder.feed(&mut source, |bytes| {
                     file.write_all(bytes).map_err(Error::io("write", &path))?;
-                    outflow.grew(&file, bytes.len() as u64);
+                    outflow.grew(&file, bytes.len() as u64)?;
                     total += bytes.len() as u64;
                     Ok(())
                 })?;

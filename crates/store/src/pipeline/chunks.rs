@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::outflow::Outflow;
 
 /// Bytes that travel together.
-pub(super) const CHUNK_BYTES: usize = 256 << 10;
+pub(super) const CHUNK_BYTES: usize = 128 << 10;
 /// Chunks that are kept for later, at most.
-const KEPT: usize = 16;
+const KEPT: usize = 8;
 
 /// Chunks that have been read, for others to use their memory: what has been here before costs no page faults.
 #[derive(Debug, Clone, Default)]
@@ -84,7 +84,8 @@ impl Chunks {
         self.current = self.chunks.recv().unwrap_or_default();
         if let Some((file, outflow)) = &mut self.copy {
             file.write_all(&self.current)?;
-            outflow.grew(file, self.current.len() as u64);
+            let written = outflow.grew(file, self.current.len() as u64);
+            written.map_err(|error| io::Error::from(error.errno))?;
         }
         if let Some(turn) = self.turn.filter(|_| !self.current.is_empty()) {
             // Nothing is behind the lock that a panic could have left half-done.

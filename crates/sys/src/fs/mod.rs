@@ -20,7 +20,7 @@ use rustix::io::Errno;
 pub use copy::copy_file;
 pub use remove::{remove_tree, remove_tree_at};
 pub use unnamed::{UnnamedFile, scratch_file};
-pub use writeback::{begin_writing, finish_writing};
+pub use writeback::{begin_writing, finish_writing, release_written};
 pub use xattr::{path_at, remove_xattr_at, set_xattr_at, xattrs_at};
 
 use crate::{Error, Result};
