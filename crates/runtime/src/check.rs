@@ -8,6 +8,9 @@ use crate::namespaces::NamespacePlan;
 /// The version of the specification that is understood: this number before the first dot.
 const MAJOR: &str = "1";
 
+/// What system calls take for "leave it as it is": -1.
+pub(crate) const NO_ID: u32 = u32::MAX;
+
 /// Parts of `config.json` that are for other platforms than this one.
 const OTHER_PLATFORMS: [&str; 4] = ["windows", "solaris", "vm", "zos"];
 
@@ -53,7 +56,19 @@ pub(crate) fn process(process: &Process) -> Result<()> {
         let reason = "it is for Windows: use process.args";
         return Err(Error::unsupported("process.commandLine", reason));
     }
-    Ok(())
+    let user = &process.user;
+    let ids = [("uid", user.uid), ("gid", user.gid)];
+    let groups = user
+        .additional_gids
+        .iter()
+        .map(|&gid| ("additionalGids", gid));
+    match ids.into_iter().chain(groups).find(|&(_, id)| id == NO_ID) {
+        None => Ok(()),
+        Some((field, id)) => {
+            let reason = format!("{id} stands for no change of it");
+            Err(Error::invalid(format!("process.user.{field}"), reason))
+        }
+    }
 }
 
 /// `MAJOR.MINOR.PATCH[-PRE][+BUILD]` as of semver.org, with a major version that is known here.
@@ -155,6 +170,19 @@ mod tests {
         let mut windows = Process::default();
         windows.other.insert("commandLine".into(), "cmd.exe".into());
         assert!(process(&windows).is_err());
+    }
+
+    #[test]
+    fn a_user_that_would_be_no_change_is_refused() {
+        let refused = |change: fn(&mut Process)| {
+            let mut wrong = Process::default();
+            change(&mut wrong);
+            process(&wrong).unwrap_err().to_string()
+        };
+        assert!(refused(|process| process.user.uid = u32::MAX).contains("process.user.uid"));
+        assert!(refused(|process| process.user.gid = u32::MAX).contains("process.user.gid"));
+        let groups = refused(|process| process.user.additional_gids = vec![1, u32::MAX]);
+        assert!(groups.contains("process.user.additionalGids"));
     }
 
     #[test]

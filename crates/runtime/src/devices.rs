@@ -13,6 +13,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::attach::attach;
+use crate::check::NO_ID;
 use crate::error::{Called, During, Error, Result};
 use crate::mounts::{clean, clone_tree};
 use crate::namespaces::is_in_user_namespace;
@@ -84,6 +85,10 @@ fn plan_one(device: &LinuxDevice) -> Result<Node> {
             ));
         }
     };
+    if device.uid == Some(NO_ID) || device.gid == Some(NO_ID) {
+        let reason = format!("{NO_ID} is no owner");
+        return Err(Error::invalid(field(), reason));
+    }
     Ok(Node {
         path: clean(&device.path),
         kind,

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use ketch_spec::runtime::{IdMapping, Mount};
+use ketch_spec::runtime::{IdMapping, Mount, User};
 use ketch_sys::capability;
 use ketch_sys::clone::{CloneOptions, clone_process};
 use ketch_sys::mount::{self as attr, Attributes, set_attributes};
@@ -160,6 +160,31 @@ pub(crate) fn check_joined(
         }
     }
     Ok(())
+}
+
+/// Every id of a process must be one that its new user namespace has.
+pub(crate) fn check_user(user: &User, uids: &[IdMapping], gids: &[IdMapping]) -> Result<()> {
+    let has = |mappings: &[IdMapping], id: u32| {
+        let mut mappings = mappings.iter();
+        mappings.any(|one| {
+            id.checked_sub(one.container_id)
+                .is_some_and(|at| at < one.size)
+        })
+    };
+    let refuse = |field: &str, id: u32| {
+        let reason = format!("{id} is not in the mappings of the new user namespace");
+        Err(Error::invalid(format!("process.user.{field}"), reason))
+    };
+    if !has(uids, user.uid) {
+        return refuse("uid", user.uid);
+    }
+    if !has(gids, user.gid) {
+        return refuse("gid", user.gid);
+    }
+    match user.additional_gids.iter().find(|&&gid| !has(gids, gid)) {
+        Some(&gid) => refuse("additionalGids", gid),
+        None => Ok(()),
+    }
 }
 
 /// Runs `look` while a process, whose number it gets, is in the namespace.

@@ -309,6 +309,7 @@ fn report_prepared(init: &mut Init<'_>) -> Result<()> {
         // engines expect this of the creation; a hook at the start may still bring the program
         let hooks = init.container.hooks.as_ref();
         if !hooks.is_some_and(HookPlan::of_container) {
+            init.process.limits.schedule()?;
             init.process.program.look()?;
         }
     }

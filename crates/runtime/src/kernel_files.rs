@@ -26,6 +26,15 @@ const IPC: [&str; 8] = [
 
 /// In the parent: only what belongs to a namespace of the container's own may be set.
 pub(crate) fn check_sysctl(name: &str, namespaces: &NamespacePlan) -> Result<()> {
+    // What is asked for here must be what is written there: no way leads to another setting.
+    if path_of(name)
+        .to_string_lossy()
+        .split('/')
+        .any(|part| matches!(part, "" | "." | ".."))
+    {
+        let reason = "it is no name of a setting";
+        return Err(Error::invalid(format!("linux.sysctl {name}"), reason));
+    }
     let dotted = name.replace('/', ".");
     let needed = if dotted.starts_with("net.") {
         NamespaceKind::Network
@@ -117,6 +126,26 @@ mod tests {
 
     #[test]
     fn the_host_s_settings_are_refused() {
+        let all = NamespacePlan {
+            new: ketch_sys::namespace::Namespaces::NETWORK
+                | ketch_sys::namespace::Namespaces::IPC
+                | ketch_sys::namespace::Namespaces::UTS,
+            ..NamespacePlan::default()
+        };
+        for name in [
+            "net/../vm/swappiness",
+            "net/./core/somaxconn",
+            "net//core/somaxconn",
+            "net.//.vm.swappiness",
+            "net.core.",
+            "net/../../sys/vm/swappiness",
+            "fs.mqueue.//.//.vm.swappiness",
+            "net.",
+        ] {
+            let error = check_sysctl(name, &all).unwrap_err().to_string();
+            assert!(error.contains("no name of a setting"), "{name}: {error}");
+        }
+        check_sysctl("net/ipv4/conf/eth0.1/mtu", &all).unwrap();
         let namespaces = NamespacePlan::default();
         for name in [
             "net.core.somaxconn",

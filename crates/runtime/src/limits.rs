@@ -201,6 +201,11 @@ impl LimitPlan {
             set_resource_limit(number as u32, soft, hard)
                 .during(format!("set RLIMIT_{} to {soft}:{hard}", LIMITS[number]))?;
         }
+        self.schedule()
+    }
+
+    /// The part of it that may come first: how it is scheduled, and its execution domain.
+    pub fn schedule(&self) -> Result<()> {
         if let Some(scheduling) = &self.scheduling {
             set_scheduling(scheduling).during("set process.scheduler")?;
         }

@@ -165,6 +165,9 @@ pub(crate) fn plan<'a>(options: CreateOptions<'a>) -> Result<(ContainerPlan<'a>,
     if let Some(user) = joined_user {
         id_map::check_joined(user, &linux.uid_mappings, &linux.gid_mappings)?;
     }
+    if namespaces.new.contains(Namespaces::USER) {
+        id_map::check_user(&process.user, &linux.uid_mappings, &linux.gid_mappings)?;
+    }
     let context = MountContext {
         bundle: options.bundle,
         mapper: Mapper::new(&linux.uid_mappings, &linux.gid_mappings, joined_user),

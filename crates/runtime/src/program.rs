@@ -60,9 +60,15 @@ pub(crate) fn plan(process: &Process) -> Result<ProgramPlan> {
 }
 
 impl ProgramPlan {
-    /// In the child, in the root, but not yet the final user: whether there is a program at all that somebody may
-    /// execute. What else is wrong with it is told when it is executed.
+    /// In the child, in the root, but not yet the final user: whether there is a working directory, and a program at all
+    /// that somebody may execute. What else is wrong with it is told when it is executed.
     pub fn look(&self) -> Result<()> {
+        match self.enter_directory() {
+            // what is closed to this user may be open to the final one
+            Err(Error::System { failure, .. })
+                if failure.call == "chdir" && failure.errno == Errno::ACCESS => {}
+            other => other?,
+        }
         self.find_by(|path| match stat(path) {
             // what is closed to this user may be open to the final one
             Err(Errno::ACCESS) => Ok(()),

@@ -7,8 +7,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use ketch_runtime::ExecOptions;
 use ketch_spec::runtime::{
-    IoPriority, LinuxDevice, LinuxPersonality, LinuxSeccomp, LinuxTimeOffset, NamespaceKind,
-    Process, Rlimit, Scheduler, SeccompSyscall, Spec,
+    IdMapping, IoPriority, LinuxDevice, LinuxPersonality, LinuxSeccomp, LinuxTimeOffset,
+    NamespaceKind, Process, Rlimit, Scheduler, SeccompSyscall, Spec,
 };
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
@@ -191,6 +191,18 @@ fn every_limit() {
     }
 }
 
+fn in_user_namespace(spec: &mut Spec) {
+    let linux = spec.linux_mut();
+    linux.namespaces.push(namespace(NamespaceKind::User));
+    let mapping = IdMapping {
+        container_id: 0,
+        host_id: 100_000,
+        size: 1000,
+    };
+    linux.uid_mappings = vec![mapping];
+    linux.gid_mappings = vec![mapping];
+}
+
 fn what_cannot_be() {
     let world = World::new();
     let refusal = |change: &dyn Fn(&mut Spec)| {
@@ -200,7 +212,7 @@ fn what_cannot_be() {
     };
     let process = |spec: &mut Spec, change: &dyn Fn(&mut Process)| change(spec.process_mut());
     type Wrong<'a> = (&'static str, &'a dyn Fn(&mut Spec));
-    let cases: [Wrong<'_>; 16] = [
+    let cases: [Wrong<'_>; 20] = [
         ("invalid ociVersion", &|spec| {
             spec.oci_version = "1.0".into()
         }),
@@ -249,6 +261,22 @@ fn what_cannot_be() {
             spec.linux_mut()
                 .namespaces
                 .push(namespace(NamespaceKind::User));
+        }),
+        ("linux.sysctl net/../../sys/vm/swappiness", &|spec| {
+            spec.linux_mut()
+                .sysctl
+                .insert("net/../../sys/vm/swappiness".into(), "1".into());
+        }),
+        ("process.user.uid: 4294967295", &|spec| {
+            process(spec, &|process| process.user.uid = u32::MAX)
+        }),
+        ("process.user.uid: 5000 is not in the mappings", &|spec| {
+            in_user_namespace(spec);
+            process(spec, &|process| process.user.uid = 5000);
+        }),
+        ("process.user.additionalGids: 5000 is not", &|spec| {
+            in_user_namespace(spec);
+            process(spec, &|process| process.user.additional_gids = vec![5000]);
         }),
         ("is listed twice", &|spec| {
             spec.linux_mut()

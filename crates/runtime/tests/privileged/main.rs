@@ -10,6 +10,7 @@ mod attacks;
 mod attributes;
 mod basics;
 mod cgroups;
+mod classes;
 mod entering;
 mod isolation;
 mod joining;
@@ -40,6 +41,7 @@ fn all() -> Vec<Case> {
         joining::CASES,
         labels::CASES,
         cgroups::CASES,
+        classes::CASES,
         systemd::CASES,
     ]
     .concat()

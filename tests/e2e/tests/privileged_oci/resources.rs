@@ -51,9 +51,9 @@ fn privileged_limits_are_set_and_updated() {
     let error = world.runtime(["update", "--memory", "much", &id]).fails(1);
     assert!(error.contains("much"), "{error}");
     let error = world
-        .runtime(["update", "--l3-cache-schema", "x", &id])
+        .runtime(["update", "--l3-cache-schema", "L3:0=f", &id])
         .fails(1);
-    assert!(error.contains("not supported"), "{error}");
+    assert!(error.contains("no class of linux.intelRdt"), "{error}");
     world.runtime(["delete", &id]).ok();
     world.end();
 }
@@ -116,6 +116,41 @@ fn privileged_a_group_of_somebody_else_is_neither_entered_nor_removed() {
     world.end();
 }
 
+/// A container in it would wait for ever.
+#[test]
+fn privileged_a_frozen_group_is_refused() {
+    let world = OciWorld::new();
+    let mut bundle = world.bundle("b", "true");
+    let group = world.id("frozen");
+    let version_1 = Path::new("/sys/fs/cgroup/freezer");
+    let (directory, file, frozen, thawed) = if version_1.exists() {
+        (version_1.join(&group), "freezer.state", "FROZEN", "THAWED")
+    } else {
+        (
+            Path::new("/sys/fs/cgroup").join(&group),
+            "cgroup.freeze",
+            "1",
+            "0",
+        )
+    };
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(directory.join(file), frozen).unwrap();
+    bundle.config["linux"]["cgroupsPath"] = format!("/{group}").into();
+    bundle.write();
+    let id = world.id("a");
+    for verb in ["create", "run"] {
+        let error = world.runtime([verb, "-b", bundle.path(), &id]).fails(1);
+        assert!(
+            error.contains("container's cgroup unexpectedly frozen"),
+            "{error}"
+        );
+    }
+    std::fs::write(directory.join(file), thawed).unwrap();
+    world.runtime(["run", "-b", bundle.path(), &id]).ok();
+    std::fs::remove_dir(&directory).unwrap();
+    world.end();
+}
+
 #[test]
 fn privileged_paths_of_cgroups_are_the_caller_s() {
     let world = OciWorld::new();
@@ -149,5 +184,78 @@ fn privileged_paths_of_cgroups_are_the_caller_s() {
     };
     refused("/plain", &["--systemd-cgroup"]);
     refused("a.slice:b:c", &[]);
+    world.end();
+}
+
+#[test]
+fn privileged_exec_enters_groups_below_the_container_s() {
+    let world = OciWorld::new();
+    let bundle = world.bundle("b", "sleep 1000");
+    let id = world.id("a");
+    world.runtime(["run", "-d", "-b", bundle.path(), &id]).ok();
+    let exec = |places: &[&str]| {
+        let flags = places.iter().flat_map(|place| ["--cgroup", place]);
+        let program = [id.as_str(), "cat", "/proc/self/cgroup"];
+        world.runtime(["exec"].into_iter().chain(flags).chain(program))
+    };
+    assert!(exec(&["nope"]).fails(255).contains("/nope is not there"));
+    assert!(
+        exec(&[":nope"])
+            .fails(255)
+            .contains("no controller before the colon")
+    );
+    let memory = Path::new("/sys/fs/cgroup/memory").join(&id);
+    if memory.is_dir() {
+        std::fs::create_dir(memory.join("sub")).unwrap();
+        let groups = exec(&["memory:sub"]).ok();
+        assert!(groups.contains(&format!("memory:/{id}/sub\n")), "{groups}");
+        assert!(groups.contains(&format!("pids:/{id}\n")), "{groups}");
+        let pids = Path::new("/sys/fs/cgroup/pids").join(&id).join("other");
+        std::fs::create_dir(&pids).unwrap();
+        let groups = exec(&["memory:../../sub", "pids:other"]).ok();
+        assert!(groups.contains(&format!("memory:/{id}/sub\n")), "{groups}");
+        assert!(groups.contains(&format!("pids:/{id}/other\n")), "{groups}");
+        assert!(
+            exec(&["nothing:sub"])
+                .fails(255)
+                .contains("controller \"nothing\"")
+        );
+    } else {
+        assert!(
+            exec(&["memory:x"])
+                .fails(255)
+                .contains("one group for all controllers")
+        );
+    }
+    world.runtime(["delete", "--force", &id]).ok();
+    world.end();
+}
+
+#[test]
+fn privileged_what_cannot_be_had_fails_at_creation() {
+    let world = OciWorld::new();
+    let mut bundle = world.bundle("b", "true");
+    let good = bundle.config.clone();
+    let id = world.id("a");
+    for (field, value, said) in [
+        ("cwd", json!("/bin/sh"), "chdir to cwd (\"/bin/sh\")"),
+        (
+            "scheduler",
+            json!({ "policy": "SCHED_DEADLINE", "runtime": 1 }),
+            "set process.scheduler",
+        ),
+        (
+            "rlimits",
+            json!([{ "type": "RLIMIT_NOFILE", "soft": 3, "hard": 1u64 << 40 }]),
+            "set RLIMIT_NOFILE to 3:1099511627776: prlimit",
+        ),
+    ] {
+        bundle.config = good.clone();
+        bundle.config["process"][field] = value;
+        bundle.write();
+        let error = world.runtime(["create", "-b", bundle.path(), &id]).fails(1);
+        assert!(error.contains(said), "{error}");
+        world.expect_nothing(field);
+    }
     world.end();
 }
