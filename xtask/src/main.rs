@@ -22,6 +22,10 @@ cargo xtask demo            the main job, shown command by command
 cargo xtask test [FILTER]   every test: tidy, pure, contract, kernel, end to end
 cargo xtask test --lab [FILTER...]
                             the runtime's kernel tests on other kernels, in virtual machines
+cargo xtask test --lab --power-cuts
+                            images on machines that are reset in the middle of pull, load, build and remove
+cargo xtask test --crashes [FILTER]
+                            kills and power cuts at every single step of what is done to images: an hour
 cargo xtask bench [CASE]    measure, beside the other engines installed here
 cargo xtask bench runtime   the OCI runtime, beside crun and runc
 cargo xtask bench images [ENGINE...]
@@ -43,6 +47,9 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["demo"] => demo::run(),
         ["test"] => test::run(None),
+        ["test", "--lab", "--power-cuts"] => lab::power_cuts::run(),
+        ["test", "--crashes"] => test::run_crashes(None),
+        ["test", "--crashes", filter] => test::run_crashes(Some(filter)),
         ["test", "--lab", filters @ ..] => lab::run(filters),
         ["test", filter] => test::run(Some(filter)),
         // what the measurements run as root, in namespaces of their own

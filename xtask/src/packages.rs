@@ -91,6 +91,15 @@ pub const TEST: &[Package] = &[
         name: "util-linux",
         proof: "/usr/bin/nsenter",
     },
+    // disks that lose their power
+    Package {
+        name: "mount",
+        proof: "/usr/sbin/losetup",
+    },
+    Package {
+        name: "e2fsprogs",
+        proof: "/usr/sbin/mkfs.ext4",
+    },
 ];
 
 /// What measures images, and an engine to compare with.
@@ -107,6 +116,10 @@ pub const IMAGE_BENCH: &[Package] = &[
 
 /// What tests in the lab's virtual machines need, which see this machine's files.
 pub const LAB: &[Package] = &[
+    Package {
+        name: "apparmor",
+        proof: "/usr/sbin/apparmor_parser",
+    },
     Package {
         name: "kmod",
         proof: "/usr/sbin/modprobe",

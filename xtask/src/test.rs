@@ -33,7 +33,11 @@ pub fn run(filter: Option<&str>) -> Outcome {
     let mut failed = Vec::new();
     for program in &programs {
         let passed = timed.step(&program.name, || {
-            Ok(execute(program, filter, &busybox, &fsck))
+            let variables = [
+                ("KETCH_BUSYBOX_TAR", busybox.as_path()),
+                ("KETCH_FSCK_EROFS", fsck.as_path()),
+            ];
+            Ok(execute(program, filter, &variables))
         })?;
         if !passed {
             failed.push(program.name.clone());
@@ -48,6 +52,34 @@ pub fn run(filter: Option<&str>) -> Outcome {
     } else {
         Err(format!("failed: {}", failed.join(", ")))
     }
+}
+
+/// The tests that end commands early, at every point instead of some.
+pub fn run_crashes(filter: Option<&str>) -> Outcome {
+    packages::install(&[packages::DEMO, packages::TEST])?;
+    shell::cargo(&["build", "--bin", "ketch"])?;
+    let archives = shell::target_directory().join("base-images");
+    std::fs::create_dir_all(&archives)
+        .map_err(|error| format!("{}: {error}", archives.display()))?;
+    let busybox = base_images::busybox(&archives)?;
+    let program = TestProgram {
+        name: "e2e: privileged_crashes".into(),
+        path: lab::build("ketch-test-e2e", "privileged_crashes")?,
+        directory: shell::workspace().join("tests/e2e"),
+    };
+    privileges::explain("for the tests that make containers");
+    // Each form of layers has its own steps.
+    for form in ["auto", "directory"] {
+        let variables = [
+            ("KETCH_BUSYBOX_TAR", busybox.as_path()),
+            ("KETCH_CRASH_POINTS", Path::new("all")),
+            ("KETCH_LAYER_FORM", Path::new(form)),
+        ];
+        if !execute(&program, filter, &variables) {
+            return Err(format!("failed with layers of the form {form}"));
+        }
+    }
+    Ok(())
 }
 
 struct TestProgram {
@@ -108,17 +140,21 @@ fn build_tests() -> Result<Vec<TestProgram>, String> {
     Ok(programs)
 }
 
-fn execute(program: &TestProgram, filter: Option<&str>, busybox: &Path, fsck: &Path) -> bool {
+/// Executes it with these variables in its environment, beside the program's.
+fn execute(program: &TestProgram, filter: Option<&str>, variables: &[(&str, &Path)]) -> bool {
     let ketch = shell::target_directory().join("debug/ketch");
     let mut command = privileges::command("env");
     command
         .arg(format!("KETCH_BIN={}", ketch.display()))
-        .arg(format!("KETCH_BUSYBOX_TAR={}", busybox.display()))
-        .arg(format!("KETCH_FSCK_EROFS={}", fsck.display()))
         .arg(format!(
             "CARGO_MANIFEST_DIR={}",
             program.directory.display()
         ))
+        .args(
+            variables
+                .iter()
+                .map(|(name, value)| format!("{name}={}", value.display())),
+        )
         .arg(&program.path)
         .args(filter)
         .current_dir(&program.directory)

@@ -65,6 +65,16 @@ impl World {
         self
     }
 
+    /// As [`World::on_disk`], with the disk of an earlier boot, which `KETCH_TEST_DISK` names.
+    ///
+    /// # Panics
+    /// Where it does not mount.
+    pub fn on_used_disk(mut self) -> Self {
+        let disk = std::env::var_os("KETCH_TEST_DISK").expect("KETCH_TEST_DISK");
+        self.machine = Some(Machine::start(self.path(), Path::new(&disk)));
+        self
+    }
+
     /// After a power cut: waits until the disk is free and mounts it again, with an empty run root and another boot id.
     /// Without a power cut it is an orderly restart.
     ///

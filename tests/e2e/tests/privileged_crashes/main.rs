@@ -1,10 +1,14 @@
 //! Nothing is lost and nothing stays when a command that works on images is killed, or the machine loses its power, at
 //! any step. Needs root; the power cuts need loop devices and ext4.
 //!
-//! The short form ends each operation at a few points, evenly spread over all that it does to the disk. `cargo xtask
-//! crashes` does it at each.
+//! The short form ends each operation at a few points, evenly spread over all that it does to the disk. `cargo xtask test
+//! --crashes` does it at each, `cargo xtask test --lab --power-cuts` on other kernels and by resetting whole machines.
+
+// A run takes long, and says how far it is.
+#![allow(clippy::print_stdout)]
 
 mod full;
+mod machine;
 mod operations;
 mod pulls;
 mod sweep;

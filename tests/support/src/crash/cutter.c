@@ -10,7 +10,8 @@
  * HOW is
  *   all    every process that came of the command is killed;
  *   alone  only the command is killed; its children go on, and are waited for;
- *   power  the file system that has ROOT/data takes no more writes, its caches are lost, and every process is killed.
+ *   power  the file system that has ROOT/data takes no more writes, its caches are lost, and every process is killed;
+ *   machine  the kernel resets the machine, as it does when it is told to by SysRq.
  *
  * Ends with the command's status, or with 99 after a cut.
  */
@@ -262,9 +263,20 @@ static void kill_all(void)
 	}
 }
 
+static void reset_machine(void)
+{
+	int trigger = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
+	if (trigger < 0 || write(trigger, "b", 1) != 1)
+		fail("/proc/sysrq-trigger");
+	for (;;)
+		pause();
+}
+
 static void cut(void)
 {
 	fflush(log_file);
+	if (!strcmp(how, "machine"))
+		reset_machine();
 	if (!strcmp(how, "alone")) {
 		kill(command, SIGKILL);
 		return;

@@ -24,12 +24,11 @@ exec cat
 pub(crate) struct Machine {
     /// Holds the namespace.
     holder: Child,
-    scratch: PathBuf,
     disk: PathBuf,
 }
 
 impl Machine {
-    /// Makes a disk: a file in `scratch` of `mebibytes`, or the block device that `KETCH_TEST_DISK` names.
+    /// Makes a disk: a file in `scratch` of `mebibytes`, or the file or block device that `KETCH_TEST_DISK` names.
     pub fn make_disk(scratch: &Path, mebibytes: u32) -> PathBuf {
         let disk = match std::env::var_os("KETCH_TEST_DISK") {
             Some(device) => PathBuf::from(device),
@@ -52,8 +51,7 @@ impl Machine {
 
     /// Turns it on.
     pub fn start(scratch: &Path, disk: &Path) -> Self {
-        let is_file = disk.starts_with(scratch);
-        let options = if is_file {
+        let options = if disk.is_file() {
             "loop,commit=300"
         } else {
             "commit=300"
@@ -75,7 +73,6 @@ impl Machine {
         assert_eq!(said, "up\n", "the machine starts");
         Self {
             holder,
-            scratch: scratch.to_owned(),
             disk: disk.to_owned(),
         }
     }
@@ -97,7 +94,7 @@ impl Machine {
         drop(self.holder.stdin.take());
         self.holder.wait().expect("wait for the holder");
         let is_free = || {
-            if self.disk.starts_with(&self.scratch) {
+            if self.disk.is_file() {
                 let users = Command::new("losetup").arg("-j").arg(&self.disk).output();
                 users.expect("losetup").stdout.is_empty()
             } else {

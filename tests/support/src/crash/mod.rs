@@ -28,6 +28,8 @@ pub enum How {
     Alone,
     /// The disk is as it is, and everything is killed. [`World::power_on`] has to follow.
     Power,
+    /// The whole machine is reset, the test with it: for virtual ones.
+    Machine,
 }
 
 /// The program that cuts.
@@ -106,6 +108,7 @@ impl How {
             Self::All => "all",
             Self::Alone => "alone",
             Self::Power => "power",
+            Self::Machine => "machine",
         }
     }
 }
