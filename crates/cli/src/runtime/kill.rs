@@ -21,11 +21,15 @@ pub struct Kill {
 impl Kill {
     /// Does it.
     pub fn run(self, context: &Context) -> Outcome {
-        let signal = ketch_spec::signal::parse(&self.signal).map_err(|_| Failure::Invalid {
-            what: "signal",
-            value: self.signal.clone(),
-            reason: "no signal has that name or number".into(),
-        })?;
+        let signal = match self.signal.as_str() {
+            // None is sent: whether one could be.
+            "0" => 0,
+            text => ketch_spec::signal::parse(text).map_err(|_| Failure::Invalid {
+                what: "signal",
+                value: text.into(),
+                reason: "no signal has that name or number".into(),
+            })?,
+        };
         oci::kill(&context.root, &Id::new(&self.id)?, signal, self.all)?;
         Ok(0)
     }

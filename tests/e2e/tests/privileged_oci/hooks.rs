@@ -191,6 +191,59 @@ fn privileged_a_failing_start_hook_stops_the_container() {
     world.end();
 }
 
+/// Their programs are the image's.
+#[test]
+fn privileged_start_hooks_are_confined_like_the_program() {
+    let world = OciWorld::new();
+    let mut bundle = world.bundle("b", "true");
+    let script = "umask; id -u; id -G; grep -E 'CapBnd|CapEff|NoNewPrivs|Seccomp:' /proc/self/status; ulimit -n";
+    bundle.config["process"]["user"] =
+        json!({ "uid": 12, "gid": 34, "additionalGids": [56], "umask": 0o27 });
+    bundle.config["process"]["noNewPrivileges"] = true.into();
+    bundle.config["process"]["rlimits"] =
+        json!([{ "type": "RLIMIT_NOFILE", "soft": 99, "hard": 100 }]);
+    let lines = format!("exec > /out/$0; {script}");
+    bundle.config["process"]["args"] = json!(["sh", "-c", lines, "program"]);
+    bundle.config["linux"]["seccomp"] = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": ["sethostname"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1 }],
+    });
+    let confined = hook(&world, "hook", &lines);
+    let denied = hook(&world, "denied", "! hostname other");
+    bundle.config["hooks"] = json!({ "startContainer": [confined, denied] });
+    let out = std::path::Path::new(&bundle.path()).join("rootfs/out");
+    std::fs::create_dir(&out).unwrap();
+    std::fs::set_permissions(&out, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    bundle.write();
+    world
+        .runtime(["run", "-b", bundle.path(), &world.id("a")])
+        .ok();
+    let program = bundle.read("out/program").expect("what the program wrote");
+    assert_eq!(bundle.read("out/hook").as_deref(), Some(program.as_str()));
+    let wanted = ["0027", "12", "34 56"];
+    assert_eq!(program.lines().take(3).collect::<Vec<_>>(), wanted);
+    assert!(
+        program.contains("NoNewPrivs:\t1") && program.contains("Seccomp:\t2"),
+        "{program}"
+    );
+    world.end();
+}
+
+/// As runc's: hooks name files of the container's root relative to it.
+#[test]
+fn privileged_create_container_hooks_begin_in_the_root() {
+    let world = OciWorld::new();
+    let mut bundle = world.bundle("b", "true");
+    let inside = hook(&world, "c", "echo $PWD > $OUT; test -e ./bin/busybox");
+    bundle.config["hooks"] = json!({ "createContainer": [inside] });
+    bundle.write();
+    world
+        .runtime(["run", "-b", bundle.path(), &world.id("a")])
+        .ok();
+    assert_eq!(lines(&world), [format!("{}/rootfs", bundle.path())]);
+    world.end();
+}
+
 #[test]
 fn privileged_failures_of_late_hooks_are_warnings() {
     let world = OciWorld::new();

@@ -207,6 +207,8 @@ fn privileged_signals_have_names_and_numbers() {
     ketch_test_support::eventually("both", || {
         (bundle.read("got")? == "usr1\nhup\n").then_some(())
     });
+    world.runtime(["kill", "--all", &id, "0"]).ok();
+    world.runtime(["kill", &id, "0"]).ok();
     let error = world.runtime(["kill", &id, "NONE"]).fails(1);
     assert!(error.contains("NONE"), "{error}");
     world.runtime(["kill", &id]).ok();

@@ -197,6 +197,20 @@ fn privileged_a_hostile_archive_does_not_leave_the_target() {
         message(unpack(&[Entry::new(Kind::Directory, "f/")])),
         "cannot overwrite non-directory \"/f\" with directory"
     );
+    // What means something to overlayfs or to the host's security modules is not an archive's to say.
+    let mut marked = Entry::new(Kind::Directory, "marked/");
+    marked.xattrs = [
+        ("trusted.overlay.redirect", "/etc"),
+        ("trusted.overlay.opaque", "y"),
+        ("security.ima", "x"),
+        ("user.fine", "1"),
+    ]
+    .map(|(key, value)| (key.into(), value.into()))
+    .to_vec();
+    unpack(&[marked]).unwrap();
+    let root = fs::File::open(target.path()).unwrap();
+    let xattrs = ketch_sys::fs::xattrs_at(root.as_fd(), "marked".as_ref()).unwrap();
+    assert_eq!(xattrs, [(c"user.fine".to_owned(), b"1".to_vec())]);
 }
 
 #[test]

@@ -27,6 +27,9 @@ enum DataError {
     Write(#[source] std::io::Error),
 }
 
+/// Bytes of the paths of directories whose times wait.
+const MAX_PATH_BYTES: usize = 4 << 20;
+
 /// Who owns what is unpacked.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Owner {
@@ -43,6 +46,8 @@ pub(super) struct Unpack<'a> {
     owner: Owner,
     /// Directories get their times last: what is put into them changes them.
     times: Vec<(PathBuf, Timestamps)>,
+    /// Bytes of their paths.
+    path_bytes: usize,
     bytes: u64,
 }
 
@@ -55,6 +60,7 @@ impl<'a> Unpack<'a> {
             dir,
             owner,
             times: Vec::new(),
+            path_bytes: 0,
             bytes: 0,
         }
     }
@@ -66,14 +72,37 @@ impl<'a> Unpack<'a> {
             let path = self.place(&entry.path)?;
             self.entry(&mut reader, &entry, &path)?;
         }
-        for (path, times) in self.times.iter().rev() {
+        self.set_times(None);
+        Ok(self.bytes)
+    }
+
+    /// Keeps a directory's times for later. Of many, those are set whose content has passed: an archive has what is in a
+    /// directory right behind it.
+    fn remember_times(&mut self, path: &Path, times: Timestamps) {
+        self.path_bytes += path.as_os_str().len();
+        if self.path_bytes > MAX_PATH_BYTES {
+            self.set_times(Some(path));
+        }
+        self.times.push((path.to_owned(), times));
+    }
+
+    /// Sets the times of directories, the last one first; not of those that `inside` is in.
+    fn set_times(&mut self, inside: Option<&Path>) {
+        let mut kept = Vec::new();
+        for (path, times) in std::mem::take(&mut self.times).into_iter().rev() {
+            if inside.is_some_and(|inside| inside.starts_with(&path)) {
+                kept.push((path, times));
+                continue;
+            }
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
             // Somebody may have removed it since.
-            if let Ok(dir) = ketch_sys::fs::open_in_root(self.root, path, flags, Mode::empty()) {
-                let _ = rustix::fs::futimens(&dir, times);
+            if let Ok(dir) = ketch_sys::fs::open_in_root(self.root, &path, flags, Mode::empty()) {
+                let _ = rustix::fs::futimens(&dir, &times);
             }
         }
-        Ok(self.bytes)
+        kept.reverse();
+        self.path_bytes = kept.iter().map(|(path, _)| path.as_os_str().len()).sum();
+        self.times = kept;
     }
 
     /// An entry's path inside the root.
@@ -176,7 +205,7 @@ impl<'a> Unpack<'a> {
                     &error,
                 )
             })?;
-        self.bytes += entry.size;
+        self.bytes = self.bytes.saturating_add(entry.size);
         let finished = file
             .set_len(entry.size)
             .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
@@ -184,17 +213,7 @@ impl<'a> Unpack<'a> {
                 let (uid, gid) = self.owner_of(entry);
                 rustix::fs::fchown(&file, Some(uid), Some(gid))?;
                 rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode))?;
-                for (key, value) in &entry.xattrs {
-                    taken(
-                        rustix::fs::fsetxattr(
-                            &file,
-                            key.as_slice(),
-                            value,
-                            rustix::fs::XattrFlags::empty(),
-                        ),
-                        key,
-                    )?;
-                }
+                set_xattrs(&file, entry)?;
                 rustix::fs::futimens(&file, &times(entry))
             });
         finished.map_err(|errno| failed(path, errno))
@@ -204,13 +223,8 @@ impl<'a> Unpack<'a> {
         let (uid, gid) = self.owner_of(entry);
         rustix::fs::fchown(dir, Some(uid), Some(gid))?;
         rustix::fs::fchmod(dir, Mode::from_raw_mode(entry.mode))?;
-        for (key, value) in &entry.xattrs {
-            taken(
-                rustix::fs::fsetxattr(dir, key.as_slice(), value, rustix::fs::XattrFlags::empty()),
-                key,
-            )?;
-        }
-        self.times.push((path.to_owned(), times(entry)));
+        set_xattrs(dir, entry)?;
+        self.remember_times(path, times(entry));
         Ok(())
     }
 
@@ -283,13 +297,16 @@ fn make_node(parent: &OwnedFd, name: &OsStr, entry: &Entry) -> rustix::io::Resul
     rustix::fs::mknodat(parent, name, kind, Mode::RUSR | Mode::WUSR, device)
 }
 
-/// An attribute that the file system cannot keep, or that is not for us to set, is left out, as by Docker.
-fn taken(result: rustix::io::Result<()>, key: &[u8]) -> rustix::io::Result<()> {
-    match result {
-        Err(Errno::OPNOTSUPP | Errno::PERM) => Ok(()),
-        _ if !super::is_taken(key) => Ok(()),
-        other => other,
+/// Sets the attributes that are the archive's to say. One that the file system cannot keep is left out, as by Docker.
+fn set_xattrs(file: impl AsFd, entry: &Entry) -> rustix::io::Result<()> {
+    let flags = rustix::fs::XattrFlags::empty();
+    for (key, value) in entry.xattrs.iter().filter(|(key, _)| super::is_taken(key)) {
+        match rustix::fs::fsetxattr(&file, key.as_slice(), value, flags) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::PERM) => {}
+            Err(errno) => return Err(errno),
+        }
     }
+    Ok(())
 }
 
 fn times(entry: &Entry) -> Timestamps {
