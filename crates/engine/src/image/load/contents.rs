@@ -56,7 +56,7 @@ impl Contents {
         self.kept_bytes += bytes;
         if self.kept_bytes > MAX_DOCUMENTS_BYTES {
             return Err(invalid(format!(
-                "the archive's documents are larger than {MAX_DOCUMENTS_BYTES} bytes"
+                "the archive's documents, names and links are larger than {MAX_DOCUMENTS_BYTES} bytes"
             )));
         }
         Ok(())
@@ -84,11 +84,14 @@ pub(super) fn read(
             Kind::File => {}
             Kind::Symlink => {
                 let target = join(parent(&path), &String::from_utf8_lossy(&entry.link));
+                contents.count(path.len() + target.len())?;
                 contents.links.insert(path, target);
                 continue;
             }
             Kind::HardLink => {
-                contents.links.insert(path, clean(&entry.link));
+                let target = clean(&entry.link);
+                contents.count(path.len() + target.len())?;
+                contents.links.insert(path, target);
                 continue;
             }
             _ => continue,
@@ -134,6 +137,7 @@ fn take(
     // An empty archive is zeros and tells itself by its name only; other tools call layers what they like.
     if path.ends_with(".tar") || looks_like_archive(&head) {
         let source = Metered::new(head.as_slice().chain(data), &path, size, observer);
+        contents.count(path.len())?;
         let imported = engine
             .store()
             .import_layer(source)
