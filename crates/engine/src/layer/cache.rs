@@ -255,3 +255,42 @@ fn records_dir(engine: &Engine) -> PathBuf {
 fn record_path(engine: &Engine, key: &Digest) -> PathBuf {
     records_dir(engine).join(format!("{}.json", key.hex()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{EngineOptions, Forms};
+
+    #[test]
+    fn what_a_crash_leaves_of_a_record_is_not_known_and_is_swept() {
+        let root = tempfile::tempdir().unwrap();
+        let engine = Engine::open(EngineOptions {
+            data_root: root.path().join("data"),
+            run_root: root.path().join("run"),
+            executable: "/proc/self/exe".into(),
+            registry_config: None,
+            layer_forms: Forms::Directory,
+        })
+        .unwrap();
+        let [whole, empty, cut, later] = [b"1", b"2", b"3", b"4"].map(|key| Digest::of(key));
+        cache_put(&engine, &whole, &CacheRecord::new(None)).unwrap();
+        let files = [
+            (record_path(&engine, &empty), ""),
+            (record_path(&engine, &cut), "{\"version\":1,\"crea"),
+            (record_path(&engine, &later), "{\"version\":9,\"created\":false}"),
+            (records_dir(&engine).join(".x.json.new"), "{}"),
+        ];
+        for (path, content) in &files {
+            fs::write(path, content).unwrap();
+        }
+        assert!(cache_get(&engine, &whole).unwrap().is_some());
+        assert!(cache_get(&engine, &empty).unwrap().is_none());
+        assert!(cache_get(&engine, &cut).unwrap().is_none());
+        assert_eq!(cache_list(&engine).unwrap().len(), 1);
+        cache_sweep(&engine).unwrap();
+        // A later version's is not ours to remove.
+        let left = files.map(|(path, _)| path.exists());
+        assert_eq!(left, [false, false, true, false]);
+        assert!(cache_get(&engine, &whole).unwrap().is_some());
+    }
+}
