@@ -277,7 +277,10 @@ mod tests {
         let files = [
             (record_path(&engine, &empty), ""),
             (record_path(&engine, &cut), "{\"version\":1,\"crea"),
-            (record_path(&engine, &later), "{\"version\":9,\"created\":false}"),
+            (
+                record_path(&engine, &later),
+                "{\"version\":9,\"created\":false}",
+            ),
             (records_dir(&engine).join(".x.json.new"), "{}"),
         ];
         for (path, content) in &files {
