@@ -6,6 +6,7 @@
 //! path, runs the command as root and ends with its status (124 when it did not end). With `--disk FILE`, FILE is a disk
 //! of the machine, `/dev/vda`, that stays.
 
+mod labels;
 pub mod power_cuts;
 
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ const KERNELS: [&str; 2] = ["bookworm", "backports"];
 /// Emulated, everything takes ten times as long.
 const LIMIT_S: u32 = 3000;
 /// What `cargo xtask test` runs: one kernel; what is different with version 2 of cgroups, and that a container runs.
-const SHORT: [&str; 10] = [
+const SHORT: [&str; 11] = [
     "cgroup",
     "limits",
     "memory",
@@ -33,13 +34,15 @@ const SHORT: [&str; 10] = [
     "kill_reaches",
     "above",
     "systemd",
+    "apparmor",
 ];
 const SHORT_LIMIT_S: u32 = 240;
 /// Runs its arguments beside a group that has all controllers and a bandwidth. The kernel patches its own code when the
 /// first group with a set of processors, or with a bandwidth, comes and the last one goes: in the middle of the
-/// allocator and the scheduler, where emulated processors have been seen to run into it. So it happens once.
-const KEEP: &str =
-    "mkdir /sys/fs/cgroup/kept && echo 50000 > /sys/fs/cgroup/kept/cpu.max; exec \"$0\" \"$@\"";
+/// allocator and the scheduler, where emulated processors have been seen to run into it. So it happens once. Profiles of
+/// AppArmor are loaded through securityfs.
+const KEEP: &str = "mount -t securityfs securityfs /sys/kernel/security; mkdir /sys/fs/cgroup/kept && \
+    echo 50000 > /sys/fs/cgroup/kept/cpu.max; exec \"$0\" \"$@\"";
 /// What the program ends with when the command in the machine did not end.
 const NO_WORD: i32 = 124;
 
@@ -51,12 +54,21 @@ pub fn run(filters: &[&str]) -> Outcome {
     )?;
     let mut timed = Timed::default();
     let directory = timed.step("Build the runtime's privileged tests", prepare)?;
+    let labels = match filters {
+        [] | ["labels"] => Some(timed.step("Build the tests of labels", labels::prepare)?),
+        _ => None,
+    };
     let mut failed = Vec::new();
     for kernel in KERNELS {
         let passed = timed.step(&format!("kernel {kernel}"), || {
             boot(&vm, kernel, &directory, LIMIT_S, filters)
         })?;
-        if !passed {
+        let labelled = labels.iter().try_fold(true, |passed, directory| {
+            let step = format!("kernel {kernel}, labels");
+            let booted = timed.step(&step, || labels::boot(&vm, kernel, directory))?;
+            Ok::<_, String>(passed && booted)
+        })?;
+        if !(passed && labelled) {
             failed.push(kernel);
         }
     }

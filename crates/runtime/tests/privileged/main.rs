@@ -6,12 +6,14 @@
 
 #![expect(clippy::print_stdout, reason = "a test harness reports")]
 
+mod agents;
 mod attacks;
 mod attributes;
 mod basics;
 mod cgroups;
 mod classes;
 mod entering;
+mod groups;
 mod isolation;
 mod joining;
 mod labels;
@@ -37,10 +39,12 @@ fn all() -> Vec<Case> {
         entering::CASES,
         attacks::CASES,
         attributes::CASES,
+        agents::CASES,
         namespaces::CASES,
         joining::CASES,
         labels::CASES,
         cgroups::CASES,
+        groups::CASES,
         classes::CASES,
         systemd::CASES,
     ]

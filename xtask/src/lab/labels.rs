@@ -1,0 +1,46 @@
+//! AppArmor end to end: the program and its tests of labels in machines whose kernel has it, which this one may not have.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use super::{KEEP, build};
+use crate::{base_images, packages, privileges, shell};
+
+/// Emulated, each container takes seconds.
+const LIMIT_S: &str = "1800";
+
+/// A directory with the program, its tests and an image.
+pub fn prepare() -> Result<PathBuf, String> {
+    packages::install(&[packages::DEMO, packages::TEST, packages::LAB])?;
+    shell::cargo(&["build", "--release", "--bin", "ketch"])?;
+    let tests = build("ketch-test-e2e", "privileged_labels")?;
+    let directory = shell::target_directory().join("lab-labels");
+    let failed = |error: std::io::Error| format!("{}: {error}", directory.display());
+    std::fs::create_dir_all(&directory).map_err(failed)?;
+    for (from, name) in [
+        (shell::target_directory().join("release/ketch"), "ketch"),
+        (tests, "tests"),
+        (base_images::busybox(&directory)?, "busybox"),
+    ] {
+        std::fs::copy(from, directory.join(name)).map_err(failed)?;
+    }
+    Ok(directory)
+}
+
+/// Whether they passed on a kernel.
+pub fn boot(vm: &Path, kernel: &str, directory: &Path) -> Result<bool, String> {
+    let set = |name: &str, file: &str| format!("{name}={}", directory.join(file).display());
+    privileges::command(&vm.to_string_lossy())
+        .args(["--kernel", kernel, "--timeout", LIMIT_S, "--bind"])
+        .arg(directory)
+        .args(["--", "env"])
+        .arg(set("KETCH_BIN", "ketch"))
+        .arg(set("KETCH_BUSYBOX_TAR", "busybox"))
+        .args(["sh", "-c", KEEP])
+        .arg(directory.join("tests"))
+        .args(["--test-threads", "1"])
+        .stdin(Stdio::null())
+        .status()
+        .map(|status| status.success())
+        .map_err(|error| format!("{}: {error}", vm.display()))
+}
