@@ -330,6 +330,46 @@ fn privileged_artifacts_are_kept_as_they_are_and_are_no_images() {
             .contains("artifact of type application/vnd.example.chart+json"),
         "{error}"
     );
+    // Everything but running: listed, shown, named, saved and loaded.
+    let listed = image::list(&place.engine, &image::ListFilter::default()).unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].image.id, artifact.digest);
+    assert_eq!(listed[0].image.references, [name.clone()]);
+    let shown = image::inspect(&place.engine, &name.to_string(), None).unwrap();
+    assert_eq!(shown["ArtifactType"], "application/vnd.example.chart+json");
+    assert_eq!(shown["Id"], artifact.digest.as_str());
+    let prefix = &artifact.digest.hex()[..12];
+    image::tag(&place.engine, prefix, "local/chart:3").unwrap();
+    let (one, two) = (
+        place.dir.path().join("one"),
+        place.dir.path().join("two.tar"),
+    );
+    let wanted = ["local/chart:3".to_owned()];
+    image::save_directory(&place.engine, &wanted, &one, &[], &Silent).unwrap();
+    let file = fs::File::create(&two).unwrap();
+    let options = image::SaveOptions::default();
+    image::save(&place.engine, &wanted, file, &options, &Silent).unwrap();
+    for archive in [true, false] {
+        let elsewhere = engine();
+        let loaded = if archive {
+            let file = fs::File::open(&two).unwrap();
+            image::load(&elsewhere.engine, file, &[], &Silent).unwrap()
+        } else {
+            image::load_directory(&elsewhere.engine, &one, &[], &Silent).unwrap()
+        };
+        assert_eq!(loaded[0].id, artifact.digest, "archive: {archive}");
+        let found = image::list(&elsewhere.engine, &image::ListFilter::default()).unwrap();
+        assert_eq!(found[0].image.references[0].familiar(), "local/chart:3");
+        let prune = image::PruneOptions {
+            all: true,
+            ..Default::default()
+        };
+        let pruned = image::prune(&elsewhere.engine, &prune).unwrap();
+        assert_eq!(pruned.removed.len(), 2, "{:?}", pruned.removed);
+        assert!(!elsewhere.engine.store().has(&document.layers[0].digest));
+    }
+    let removed = image::remove(&place.engine, "local/chart:3", &Default::default());
+    assert_eq!(removed.unwrap().len(), 1);
     // The same name again, at a registry that has lost it.
     let again = Registry::start();
     let other = again.reference("chart:2");
@@ -350,6 +390,57 @@ fn privileged_artifacts_are_kept_as_they_are_and_are_no_images() {
         assert!(!removed.unwrap().is_empty());
     }
     assert!(!place.engine.store().has(&document.layers[0].digest));
+}
+
+#[test]
+fn privileged_what_is_about_an_image_goes_with_it() {
+    let (registry, layout, place) = (Registry::start(), Layout::new(), engine());
+    let image = layout.image("amd64", &[layout.layer("file", &noise(1000))]);
+    let name = registry.reference("app:1");
+    layout.send(&image, &name);
+    // As cosign makes them: the config of an image, and no layers of one.
+    let config = br#"{"architecture":"","os":"","config":{},"rootfs":{"type":"layers","diff_ids":["sha256:0000000000000000000000000000000000000000000000000000000000000000"]}}"#;
+    let mut document = Manifest {
+        schema_version: 2,
+        media_type: Some(media_type::MANIFEST.into()),
+        config: layout.blob(media_type::CONFIG, config),
+        layers: vec![layout.blob(
+            "application/vnd.dev.cosign.simplesigning.v1+json",
+            br#"{"critical":{}}"#,
+        )],
+        other: Default::default(),
+    };
+    document
+        .other
+        .insert("subject".into(), serde_json::to_value(&image).unwrap());
+    let bytes = serde_json::to_vec(&document).unwrap();
+    let signature = layout.blob(media_type::MANIFEST, &bytes);
+    let signed = registry.reference("app:signature");
+    layout.send(&signature, &signed);
+    pull(&place.engine, &name, None, &Silent).unwrap();
+    let alone = image::inspect(&place.engine, &name.to_string(), None).unwrap();
+    assert!(alone.get("Referrers").is_none(), "{alone}");
+    pull(&place.engine, &signed, None, &Silent).unwrap();
+    let shown = image::inspect(&place.engine, &name.to_string(), None).unwrap();
+    assert_eq!(shown["Referrers"][0]["Id"], signature.digest.as_str());
+    assert_eq!(
+        shown["Referrers"][0]["ArtifactType"],
+        "application/vnd.dev.cosign.simplesigning.v1+json"
+    );
+    let again = Registry::start();
+    let other = again.reference("copy:1");
+    image::tag(&place.engine, &name.to_string(), &other.to_string()).unwrap();
+    push(&place.engine, &other, None, &Silent).unwrap();
+    let there = other.with_digest(signature.digest.clone());
+    let there = Reference { tag: None, ..there };
+    assert_eq!(raw(&there, &["--tls-verify=false"]), bytes);
+    // The registry lists no referrers: the tag that stands for the list has it.
+    let listed = again
+        .client()
+        .referrers(&other, &image.digest, None)
+        .unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].digest, signature.digest);
 }
 
 #[test]

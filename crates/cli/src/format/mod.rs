@@ -81,6 +81,16 @@ pub struct Listing<'a> {
     pub raw: &'a str,
 }
 
+/// The format of a listing and whether `-q` counts, as Docker has it: a format that was given stands before `-q`, which
+/// stands before a configured one.
+pub fn choose(given: Option<&str>, configured: Option<&str>, quiet: bool) -> (String, bool) {
+    match given.filter(|format| !format.is_empty()) {
+        Some(format) => (format.to_owned(), quiet && format == "table"),
+        None if quiet => (String::new(), true),
+        None => (configured.unwrap_or_default().to_owned(), false),
+    }
+}
+
 impl Listing<'_> {
     /// The text of all rows. An empty `format` means the default table.
     ///
@@ -257,6 +267,15 @@ mod tests {
 
     fn render(format: &str) -> String {
         LISTING.render(&rows(), format, false).unwrap()
+    }
+
+    #[test]
+    fn a_given_format_stands_before_quiet_and_that_before_a_configured_one() {
+        let own = Some("{{.ID}}");
+        assert_eq!(choose(own, Some("x"), true), ("{{.ID}}".into(), false));
+        assert_eq!(choose(Some("table"), None, true), ("table".into(), true));
+        assert_eq!(choose(None, Some("x"), true), (String::new(), true));
+        assert_eq!(choose(Some(""), Some("x"), false), ("x".into(), false));
     }
 
     #[test]

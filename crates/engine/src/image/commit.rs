@@ -3,7 +3,7 @@
 use ketch_spec::image::{Descriptor, ImageConfig, Manifest, media_type};
 use ketch_spec::{Digest, Reference};
 
-use super::{ImageError, tell};
+use super::{ImageError, tag, tell};
 use crate::{Engine, Result, event};
 
 /// An image to make.
@@ -23,6 +23,7 @@ pub struct NewImage {
 /// # Errors
 /// A layer is not in the store; config and layers do not fit; the disk failed.
 pub fn commit(engine: &Engine, image: NewImage) -> Result<Digest> {
+    image.tags.iter().try_for_each(tag::refuse_ambiguous)?;
     let store = engine.store();
     for layer in &image.layers {
         if !store.has(&layer.digest) {

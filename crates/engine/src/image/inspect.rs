@@ -3,6 +3,7 @@
 use ketch_spec::{Platform, Reference};
 use serde_json::{Map, Value, json};
 
+use super::artifact::{or_artifact, referrers};
 use super::resolve::{resolve_for, resolve_merged};
 use super::{Image, ImageError};
 use crate::{Engine, Result};
@@ -14,7 +15,7 @@ use crate::{Engine, Result};
 pub fn inspect(engine: &Engine, wanted: &str, platform: Option<&Platform>) -> Result<Value> {
     let image = match platform {
         Some(_) => resolve_for(engine, wanted, platform)?,
-        None => resolve_merged(engine, wanted)?,
+        None => or_artifact(engine, wanted, resolve_merged(engine, wanted))?,
     };
     document(engine, &image)
 }
@@ -67,6 +68,22 @@ fn document(engine: &Engine, image: &Image) -> Result<Value> {
     );
     set("Metadata", json!({ "LastTagTime": tagged }));
     set("Descriptor", json!(image.target));
+    // Not Docker's: what it is, where it is no image, and what is here about it.
+    if let Some(kind) = &image.artifact {
+        set("ArtifactType", json!(kind));
+    }
+    let about = referrers(engine, &[&image.manifest.digest, &image.target.digest])?;
+    if !about.is_empty() {
+        let about = about.iter().map(|one| {
+            json!({
+                "Id": one.id,
+                "ArtifactType": one.artifact,
+                "RepoTags": names(&one.references),
+                "RepoDigests": names(&one.repo_digests),
+            })
+        });
+        set("Referrers", about.collect());
+    }
     Ok(Value::Object(found))
 }
 

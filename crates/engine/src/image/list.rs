@@ -7,8 +7,8 @@ use ketch_spec::Digest;
 
 use super::usage::uses;
 use super::variant::ids_of;
-use super::{Image, no_such_image, read_all};
-use crate::{Engine, Result, container};
+use super::{Image, artifact, read_all};
+use crate::{Engine, Error, ErrorKind, Result, container};
 
 /// One image of a listing.
 #[derive(Debug, Clone)]
@@ -41,12 +41,17 @@ pub struct ListFilter {
     pub until: Option<Timestamp>,
 }
 
-/// The images that pass the filter, the newest first. A `reference` filter also takes away the names that do not match.
+/// The images, and artifacts, that pass the filter, the newest first. A `reference` filter also takes away the names that do not match.
 ///
 /// # Errors
-/// `NotFound` if the image of `before` or `since` is not here.
+/// `NotFound` if the image of `before` or `since` is not here, `Invalid` for a malformed pattern.
 pub fn list(engine: &Engine, filter: &ListFilter) -> Result<Vec<ImageSummary>> {
-    let images = read_all(engine)?;
+    if let Some(bad) = filter.references.iter().find(|text| !is_pattern(text)) {
+        let message = format!("syntax error in pattern: {bad:?}");
+        return Err(Error::new(ErrorKind::Invalid, message));
+    }
+    let mut images = read_all(engine)?;
+    images.extend(artifact::read_all(engine)?);
     let before = bound(engine, filter.before.as_deref())?;
     let since = bound(engine, filter.since.as_deref())?;
     let mut layer_users: BTreeMap<Digest, usize> = BTreeMap::new();
@@ -90,7 +95,7 @@ fn bound(engine: &Engine, wanted: Option<&str>) -> Result<Option<Timestamp>> {
     let Some(wanted) = wanted else {
         return Ok(None);
     };
-    let image = super::resolve(engine, wanted).map_err(|_| no_such_image(wanted))?;
+    let image = super::resolve(engine, wanted)?;
     Ok(Some(image.created().unwrap_or(Timestamp::UNIX_EPOCH)))
 }
 
@@ -147,6 +152,23 @@ fn keep_names(image: &mut Image, patterns: &[String]) -> bool {
     image.references.retain(matches_any);
     image.repo_digests.retain(matches_any);
     !image.references.is_empty() || !image.repo_digests.is_empty()
+}
+
+/// Whether a pattern is well-formed: classes end, and a backslash has something behind it.
+fn is_pattern(text: &str) -> bool {
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        rest = match first {
+            b'[' => match class(after, None) {
+                Some((_, after)) => after,
+                None => return false,
+            },
+            b'\\' if after.is_empty() => return false,
+            b'\\' => &after[1..],
+            _ => after,
+        };
+    }
+    true
 }
 
 /// Go's path.Match: `*` and `?` do not cross a slash, `[a-z]` and `[^a-z]` are classes, `\` takes the next literally.
@@ -213,7 +235,17 @@ fn class(mut pattern: &[u8], byte: Option<u8>) -> Option<(bool, &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use super::glob;
+    use super::{glob, is_pattern};
+
+    #[test]
+    fn malformed_patterns_are_known() {
+        for good in ["", "a*", "[a-c]x", "[^x]", "\\[", "a/b:?"] {
+            assert!(is_pattern(good), "{good}");
+        }
+        for bad in ["[", "[a-", "a[b", "\\", "[]"] {
+            assert!(!is_pattern(bad), "{bad}");
+        }
+    }
 
     #[test]
     fn patterns_are_those_of_go() {

@@ -33,6 +33,7 @@ use ketch_spec::image::{Descriptor, ImageConfig};
 use ketch_spec::{Digest, Reference};
 use ketch_store as store;
 
+pub use artifact::referrers;
 pub use collect::{collect, collect_if_pending};
 pub use commit::{NewImage, commit};
 pub use disk::{DiskUsage, disk_usage};
@@ -77,8 +78,11 @@ pub struct Image {
     pub repo_digests: Vec<Reference>,
     /// When one of its names was last set.
     pub tagged: Option<Timestamp>,
-    /// Content of the files of all its layers in bytes.
+    /// Content of the files of all its layers in bytes; of an artifact, all that it names.
     pub size_bytes: u64,
+    /// Of which type it is, if it is no image but an artifact (a chart, a signature): then its id is the digest of its
+    /// manifest, its config is empty, and its blobs are no layers.
+    pub artifact: Option<String>,
 }
 
 impl Image {

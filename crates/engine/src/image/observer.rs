@@ -19,7 +19,7 @@ pub enum PullEvent {
         /// Which reference.
         reference: Reference,
     },
-    /// The layers are known, lowest first.
+    /// The layers are known, lowest first; none in a pull of what is here as a whole.
     Layers {
         /// Their descriptors.
         layers: Vec<Descriptor>,

@@ -6,7 +6,7 @@ use super::list::has_label;
 use super::remove::remove_records;
 use super::usage::uses;
 use super::variant::ids_of;
-use super::{RemovedImage, collect, read_all};
+use super::{Image, RemovedImage, artifact, collect, read_all};
 use crate::{Engine, ErrorKind, Result, container};
 
 /// Which unused images to remove.
@@ -41,15 +41,7 @@ pub fn prune(engine: &Engine, options: &PruneOptions) -> Result<Pruned> {
     for image in read_all(engine)? {
         let ids = ids_of(engine, &image.target)?;
         let is_used = containers.iter().any(|container| uses(container, &ids));
-        let created = image.created().unwrap_or(Timestamp::UNIX_EPOCH);
-        let wanted = (options.all || image.is_dangling())
-            && options.until.is_none_or(|until| created < until)
-            && options.labels.iter().all(|label| has_label(&image, label))
-            && !options
-                .without_labels
-                .iter()
-                .any(|label| has_label(&image, label));
-        if is_used || !wanted {
+        if is_used || !is_wanted(&image, options) {
             continue;
         }
         // Forced, because by id it would otherwise stop at an image with several names; a container that came
@@ -58,6 +50,14 @@ pub fn prune(engine: &Engine, options: &PruneOptions) -> Result<Pruned> {
             Ok((lines, _)) => pruned.removed.extend(lines),
             Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {}
             Err(error) => return Err(error),
+        }
+    }
+    // Nothing is made from these.
+    for one in artifact::read_all(engine)? {
+        if is_wanted(&one, options) {
+            pruned
+                .removed
+                .extend(artifact::remove_records(engine, &one)?);
         }
     }
     let freed = collect(engine)?;
@@ -69,4 +69,15 @@ pub fn prune(engine: &Engine, options: &PruneOptions) -> Result<Pruned> {
             .map(|diff_id| RemovedImage::Deleted(diff_id.to_string())),
     );
     Ok(pruned)
+}
+
+fn is_wanted(image: &Image, options: &PruneOptions) -> bool {
+    let created = image.created().unwrap_or(Timestamp::UNIX_EPOCH);
+    (options.all || image.is_dangling())
+        && options.until.is_none_or(|until| created < until)
+        && options.labels.iter().all(|label| has_label(image, label))
+        && !options
+            .without_labels
+            .iter()
+            .any(|label| has_label(image, label))
 }

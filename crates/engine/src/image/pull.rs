@@ -76,9 +76,9 @@ pub(super) fn pull_with(
     let target = pull.target(before.as_ref())?;
     let manifest = pull.choose_manifest(&target)?;
     let fetched = match pull.contents(&manifest)? {
-        Contents::Image(config, layers) => {
+        Contents::Image(config, layers, known) => {
             pull.check_platform(&config)?;
-            pull.layers(layers)?
+            pull.layers(layers, known)?
         }
         Contents::Artifact(blobs) => pull.blobs(&blobs)?,
     };
@@ -120,8 +120,8 @@ struct Pull<'a> {
 
 /// What a manifest has.
 enum Contents {
-    /// An image.
-    Image(Box<ImageConfig>, Vec<Layer>),
+    /// An image, and whether its config was here before.
+    Image(Box<ImageConfig>, Vec<Layer>, bool),
     /// Anything else: blobs, of which we know no more than their digests.
     Artifact(Vec<Descriptor>),
 }
@@ -265,6 +265,7 @@ impl Pull<'_> {
             blobs.push(document.config);
             return Ok(Contents::Artifact(blobs));
         }
+        let known = self.store().has(&document.config.digest);
         self.fetch_config(&document.config)?;
         let config: ImageConfig = self.document(&document.config.digest)?;
         let diff_ids = config.rootfs.diff_ids.clone();
@@ -279,7 +280,7 @@ impl Pull<'_> {
         }
         let layers = document.layers.into_iter().zip(diff_ids);
         let layers = layers.map(|(blob, diff_id)| Layer { blob, diff_id });
-        Ok(Contents::Image(Box::new(config), layers.collect()))
+        Ok(Contents::Image(Box::new(config), layers.collect(), known))
     }
 
     fn fetch_config(&self, config: &Descriptor) -> Result<()> {
@@ -329,9 +330,19 @@ impl Pull<'_> {
     }
 
     /// Fetches what is missing; whether anything was.
-    fn layers(&self, layers: Vec<Layer>) -> Result<bool> {
-        let all = layers.iter().map(|layer| layer.blob.clone()).collect();
-        self.observer.event(PullEvent::Layers { layers: all });
+    fn layers(&self, layers: Vec<Layer>, known: bool) -> Result<bool> {
+        let store = self.store();
+        let is_here =
+            |layer: &Layer| store.has(&layer.blob.digest) && store.has_layer(&layer.diff_id);
+        // Of an image that is here as a whole there is nothing to tell.
+        let is_whole = known && layers.iter().all(is_here);
+        let all = layers.iter().filter(|_| !is_whole);
+        self.observer.event(PullEvent::Layers {
+            layers: all.map(|layer| layer.blob.clone()).collect(),
+        });
+        if is_whole {
+            return Ok(false);
+        }
         // An image can have the same layer twice (an empty one, mostly).
         let mut seen = BTreeSet::new();
         let mut layers: Vec<Layer> = layers

@@ -14,7 +14,7 @@ use ketch_store::ImageRecord;
 use super::remote::{in_parallel, push_error};
 use super::repository::Repository;
 use super::resolve::choose_manifest;
-use super::{ImageError, PullEvent, PullObserver};
+use super::{Image, ImageError, PullEvent, PullObserver, artifact};
 use crate::{Engine, Error, ErrorKind, Result, event};
 
 /// How deep indexes may nest.
@@ -67,10 +67,18 @@ pub(super) fn push_with(
         .iter()
         .find(|r| r.reference.as_ref() == Some(&reference))
     else {
-        let message = format!(
-            "An image does not exist locally with the tag: {}",
-            reference.familiar_name()
-        );
+        let in_repository = |other: &Reference| other.name() == reference.name();
+        let has_others = records
+            .iter()
+            .any(|r| r.reference.as_ref().is_some_and(in_repository));
+        let message = if has_others {
+            format!("tag does not exist: {}", reference.familiar())
+        } else {
+            format!(
+                "An image does not exist locally with the tag: {}",
+                reference.familiar_name()
+            )
+        };
         return Err(Error::new(ErrorKind::NotFound, message)
             .hint("`ketch images` lists the names, `ketch tag` makes one"));
     };
@@ -93,8 +101,14 @@ pub(super) fn push_with(
         let by_digest = push.reference.with_digest(child.digest.clone());
         push.document(&by_digest, child)?;
     }
+    let subjects: Vec<&Digest> = parts.documents.iter().map(|one| &one.digest).collect();
+    let referrers = artifact::referrers(engine, &subjects)?;
     // Commit point of a push: the tag at the registry.
     push.document(&push.reference, top)?;
+    // What is here about the image goes with it: it means nothing without.
+    for about in &referrers {
+        push.about(about, &records)?;
+    }
     if top.digest == record.target.digest && !record.remote {
         engine
             .store()
@@ -139,6 +153,18 @@ struct Parts {
 }
 
 impl Push<'_> {
+    /// Something about the image: a signature, an attestation.
+    fn about(&self, about: &Image, records: &[ImageRecord]) -> Result<()> {
+        let mut parts = Parts::default();
+        // One that is not whole is no reason to fail: the image is there.
+        if self.collect(&about.target, &mut parts, 0)? {
+            self.blobs(&parts.blobs, &self.elsewhere(records))?;
+            let by_digest = self.reference.with_digest(about.id.clone());
+            self.document(&by_digest, &about.target)?;
+        }
+        Ok(())
+    }
+
     /// The whole target, or the manifest of one platform where others are not here or not wanted.
     fn parts(&self, target: &Descriptor, platform: Option<&Platform>) -> Result<Parts> {
         let mut parts = Parts::default();

@@ -4,7 +4,7 @@ use ketch_spec::{Digest, Platform, Reference};
 use ketch_store::Freed;
 
 use super::remove_platform::remove_platforms;
-use super::resolve::{records_of, resolve_merged};
+use super::resolve::{records_of, resolve, resolve_merged};
 use super::usage::{containers_of, is_running};
 use super::{Image, ImageError, artifact, collect, tell};
 use crate::container::Container;
@@ -40,7 +40,9 @@ pub fn remove(engine: &Engine, wanted: &str, options: &RemoveOptions) -> Result<
     if !options.platforms.is_empty() {
         return remove_platforms(engine, wanted, &options.platforms, options.force);
     }
-    if let Some(removed) = artifact::remove(engine, wanted)? {
+    if resolve(engine, wanted).is_err()
+        && let Some(removed) = artifact::remove(engine, wanted, options.force)?
+    {
         return Ok(removed);
     }
     let (mut removed, gone) = remove_records(engine, wanted, options.force)?;

@@ -27,7 +27,14 @@ pub fn resolve(engine: &Engine, wanted: &str) -> Result<Image> {
 /// As [`resolve`]; `NotFound` if the image is here, but not for that platform.
 pub fn resolve_for(engine: &Engine, wanted: &str, platform: Option<&Platform>) -> Result<Image> {
     let records = engine.store().images().map_err(ImageError::from)?;
-    let target = find_target(engine, wanted, &records)?;
+    let target = match find_target(engine, wanted, &records) {
+        Err(error) if error.kind == ErrorKind::NotFound => {
+            // Artifacts have no ids of images, but digests.
+            let artifact = artifact::find(engine, wanted)?.and_then(|found| found.artifact);
+            return Err(artifact.map_or(error, |kind| artifact::not_an_image(wanted, &kind)));
+        }
+        target => target?,
+    };
     let manifest = match choose_manifest(engine, &target, platform)? {
         Some(manifest) => manifest,
         None => {
@@ -236,7 +243,7 @@ pub(super) fn list_manifests(
         }
         media_type::MANIFEST | media_type::DOCKER_MANIFEST => {
             let manifest: Manifest = store.document(&target.digest).map_err(ImageError::from)?;
-            if !store.has(&manifest.config.digest) {
+            if !store.has(&manifest.config.digest) || !artifact::is_image(target, &manifest) {
                 return Ok(());
             }
             let config: ImageConfig = match store.document(&manifest.config.digest) {
@@ -300,10 +307,18 @@ pub(super) fn assemble(
         repo_digests: Vec::new(),
         tagged: None,
         size_bytes,
+        artifact: None,
     };
+    set_names(&mut image, records);
+    Ok(image)
+}
+
+/// What records call the image's target.
+pub(super) fn set_names(image: &mut Image, records: &[ImageRecord]) {
+    let target = image.target.digest.clone();
     for record in records
         .iter()
-        .filter(|record| record.target.digest == target.digest)
+        .filter(|record| record.target.digest == target)
     {
         let Some(reference) = &record.reference else {
             continue;
@@ -312,7 +327,7 @@ pub(super) fn assemble(
         if record.remote || reference.digest.is_some() {
             let by_digest = Reference {
                 tag: None,
-                ..reference.with_digest(target.digest.clone())
+                ..reference.with_digest(target.clone())
             };
             if !image.repo_digests.contains(&by_digest) {
                 image.repo_digests.push(by_digest);
@@ -322,5 +337,4 @@ pub(super) fn assemble(
             image.references.push(reference.clone());
         }
     }
-    Ok(image)
 }

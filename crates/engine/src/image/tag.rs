@@ -2,7 +2,7 @@
 
 use ketch_spec::Reference;
 
-use super::{ImageError, resolve, tell};
+use super::{ImageError, artifact, resolve, tell};
 use crate::{Engine, Error, ErrorKind, Result, event};
 
 /// Gives an image (a reference, id or id prefix) another name. A name that meant another image is taken from it.
@@ -23,8 +23,9 @@ pub fn tag(engine: &Engine, source: &str, target: &str) -> Result<Reference> {
             "refusing to create a tag with a digest reference",
         ));
     }
+    refuse_ambiguous(&reference)?;
     let _lock = engine.store().lock_shared().map_err(ImageError::from)?;
-    let image = resolve(engine, source)?;
+    let image = artifact::or_artifact(engine, source, resolve(engine, source))?;
     let already_remote = image
         .repo_digests
         .iter()
@@ -38,6 +39,20 @@ pub fn tag(engine: &Engine, source: &str, target: &str) -> Result<Reference> {
         event::Event::now("image", "tag", image.id.to_string()).with("name", reference.familiar()),
     );
     Ok(reference)
+}
+
+/// `sha256:…` names an image by its digest: no repository may be called so.
+///
+/// # Errors
+/// `Invalid`, in Docker's words.
+pub(super) fn refuse_ambiguous(name: &Reference) -> Result<()> {
+    if name.familiar_name() == "sha256" {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            "refusing to create an ambiguous tag using digest algorithm as name",
+        ));
+    }
+    Ok(())
 }
 
 /// Takes a name away; the image stays, untagged if it was its last name. For the API's `DELETE` with `noprune`.

@@ -7,7 +7,7 @@ use ketch_spec::{duration, size};
 use crate::command::{Arity, Command, Outcome, Verb};
 use crate::context::Context;
 use crate::failure::Exit;
-use crate::format::{Listing, Row};
+use crate::format::{self, Listing, Row};
 use crate::{output, platforms, text};
 
 /// The command.
@@ -65,7 +65,8 @@ impl Verb for Args {
             quiet: "{{.ID}}",
             raw: table,
         };
-        output::print(&listing.render(&rows, &self.format, self.quiet)?)?;
+        let (format, quiet) = format::choose(Some(&self.format), None, self.quiet);
+        output::print(&listing.render(&rows, &format, quiet)?)?;
         Ok(Exit::SUCCESS)
     }
 }

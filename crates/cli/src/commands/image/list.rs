@@ -9,7 +9,7 @@ use crate::command::{Arity, Command, Outcome, Verb};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::filter::{self, Filter};
-use crate::format::{Listing, Row};
+use crate::format::{self, Listing, Row};
 use crate::{output, prompt, text};
 
 /// The command.
@@ -114,11 +114,9 @@ impl Verb for Args {
             quiet: "{{.ID}}",
             raw: RAW,
         };
-        let format = match self.format {
-            Some(format) => format,
-            None => context.config()?.images_format.clone().unwrap_or_default(),
-        };
-        output::print(&listing.render(&rows, &format, self.quiet)?)?;
+        let configured = context.config()?.images_format.as_deref();
+        let (format, quiet) = format::choose(self.format.as_deref(), configured, self.quiet);
+        output::print(&listing.render(&rows, &format, quiet)?)?;
         Ok(Exit::SUCCESS)
     }
 }
@@ -234,7 +232,7 @@ fn row(
         )
         .with("Size", size::human(image.size_bytes))
         .with("Containers", summary.containers.to_string())
-        .with("VirtualSize", size::human(image.size_bytes))
+        .with("VirtualSize", size::human_long(image.size_bytes))
         .with("SharedSize", size::human_long(summary.shared_bytes))
         .with(
             "UniqueSize",

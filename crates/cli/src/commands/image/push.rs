@@ -45,6 +45,9 @@ impl Verb for Args {
         if self.all_tags && !is_bare {
             return Err(Failure::usage("tag can't be used with --all-tags/-a"));
         }
+        if named.digest.is_some() {
+            return Err(Failure::usage("cannot push a digest reference"));
+        }
         let platform = self
             .platform
             .as_deref()

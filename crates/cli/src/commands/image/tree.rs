@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use ketch_engine::image::{self, ImageSummary, Variant};
 use ketch_engine::{Engine, container};
-use ketch_spec::size;
+use ketch_spec::{Digest, size};
 use unicode_width::UnicodeWidthStr;
 
 use crate::failure::Failure;
@@ -42,8 +42,14 @@ pub fn render(engine: &Engine, images: &[ImageSummary]) -> Result<String, Failur
             names.push("<untagged>".into());
         }
         let last = names.len() - 1;
-        let disk = variants.iter().map(|one| one.size_bytes).sum();
-        let content = variants.iter().map(|one| one.content_bytes).sum();
+        let (disk, content) = match summary.image.artifact {
+            // Nothing of it is unpacked.
+            Some(_) => (summary.image.size_bytes, summary.image.size_bytes),
+            None => (
+                variants.iter().map(|one| one.size_bytes).sum(),
+                variants.iter().map(|one| one.content_bytes).sum(),
+            ),
+        };
         for (at, name) in names.into_iter().enumerate() {
             // Several names of one image stand above each other; its numbers are beside the last.
             rows.push(if at == last {
@@ -59,7 +65,10 @@ pub fn render(engine: &Engine, images: &[ImageSummary]) -> Result<String, Failur
                 ]
             });
         }
-        let count = variants.len();
+        let mut subjects: Vec<&Digest> = variants.iter().map(|one| &one.manifest.digest).collect();
+        subjects.push(&summary.image.target.digest);
+        let about = image::referrers(engine, &subjects)?;
+        let count = variants.len() + about.len();
         for (at, variant) in variants.iter().enumerate() {
             let branch = if at + 1 == count { "└─" } else { "├─" };
             rows.push(row(
@@ -68,6 +77,18 @@ pub fn render(engine: &Engine, images: &[ImageSummary]) -> Result<String, Failur
                 variant.size_bytes,
                 variant.content_bytes,
                 is_used(variant),
+            ));
+        }
+        for (at, one) in about.iter().enumerate() {
+            let last = variants.len() + at + 1 == count;
+            let branch = if last { "└─" } else { "├─" };
+            let kind = one.artifact.as_deref().unwrap_or_default();
+            rows.push(row(
+                format!("{branch} {kind}"),
+                one.id.as_str(),
+                one.size_bytes,
+                one.size_bytes,
+                false,
             ));
         }
     }

@@ -8,7 +8,7 @@ use crate::command::{Command, Outcome, Verb};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::filter::{self, Filter, Filters};
-use crate::format::{Listing, Row};
+use crate::format::{self, Listing, Row};
 use crate::{output, text};
 
 /// The command.
@@ -64,15 +64,9 @@ impl Verb for Args {
         shown.sort_by(|a, b| a.name.cmp(&b.name));
         let truncate = !self.no_trunc;
         let rows: Vec<Row> = shown.iter().map(|record| row(record, truncate)).collect();
-        let format = match self.format {
-            Some(format) => format,
-            None => context
-                .config()?
-                .networks_format
-                .clone()
-                .unwrap_or_default(),
-        };
-        output::print(&LISTING.render(&rows, &format, self.quiet)?)?;
+        let configured = context.config()?.networks_format.as_deref();
+        let (format, quiet) = format::choose(self.format.as_deref(), configured, self.quiet);
+        output::print(&LISTING.render(&rows, &format, quiet)?)?;
         Ok(Exit::SUCCESS)
     }
 }

@@ -6,7 +6,7 @@ use crate::command::{Command, Outcome, Refused, Verb};
 use crate::context::Context;
 use crate::failure::Exit;
 use crate::filter::{self, Filter};
-use crate::format::{Listing, Row};
+use crate::format::{self, Listing, Row};
 use crate::output;
 
 /// The command.
@@ -66,11 +66,9 @@ impl Verb for Args {
         });
         all.sort_by(|a, b| a.record.name.cmp(&b.record.name));
         let rows: Vec<Row> = all.iter().map(row).collect();
-        let format = match self.format {
-            Some(format) => format,
-            None => context.config()?.volumes_format.clone().unwrap_or_default(),
-        };
-        output::print(&LISTING.render(&rows, &format, self.quiet)?)?;
+        let configured = context.config()?.volumes_format.as_deref();
+        let (format, quiet) = format::choose(self.format.as_deref(), configured, self.quiet);
+        output::print(&LISTING.render(&rows, &format, quiet)?)?;
         Ok(Exit::SUCCESS)
     }
 }

@@ -7,9 +7,9 @@ use ketch_spec::{Digest, Platform, Reference};
 
 use super::contents::Contents;
 use super::{Loaded, Ready, check_layer, docker, invalid, parse, record_all};
-use crate::image::ImageError;
 use crate::image::resolve::list_manifests;
 use crate::image::variant::{not_provided, select};
+use crate::image::{ImageError, artifact};
 use crate::{Engine, Result};
 
 /// The full name of an entry.
@@ -56,6 +56,9 @@ fn image(
     keep(engine, contents, &target, platforms, 0)?;
     let mut manifests = Vec::new();
     list_manifests(engine, &target, &mut manifests, 0)?;
+    if manifests.is_empty() && artifact::kind(engine, &target).is_some() {
+        return whole_artifact(engine, target, name_of(descriptor)).map(Some);
+    }
     if manifests.is_empty() {
         return Err(invalid(format!(
             "image {} is not in the archive",
@@ -89,6 +92,26 @@ fn image(
         target,
         references,
     }))
+}
+
+/// An artifact, all of which has to be here.
+fn whole_artifact(engine: &Engine, target: Descriptor, name: Option<Reference>) -> Result<Ready> {
+    let store = engine.store();
+    let document: Manifest = store.document(&target.digest).map_err(ImageError::from)?;
+    for blob in document.layers.iter().chain([&document.config]) {
+        if !store.has(&blob.digest) {
+            let what = format!(
+                "blob {} of artifact {} is not in the archive",
+                blob.digest, target.digest
+            );
+            return Err(invalid(what));
+        }
+    }
+    Ok(Ready {
+        id: target.digest.clone(),
+        target,
+        references: name.into_iter().collect(),
+    })
 }
 
 /// Puts the manifests below a target into the store: those of the wanted platforms, and of these, where an index offers

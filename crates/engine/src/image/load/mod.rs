@@ -113,6 +113,9 @@ struct Ready {
 
 /// Names all images of an archive: none before all of them are whole.
 fn record_all(engine: &Engine, ready: Vec<Ready>) -> Result<Vec<Loaded>> {
+    for name in ready.iter().flat_map(|one| &one.references) {
+        super::tag::refuse_ambiguous(name)?;
+    }
     let mut loaded = Vec::new();
     for one in ready {
         record(engine, one, &mut loaded)?;

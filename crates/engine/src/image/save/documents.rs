@@ -67,13 +67,18 @@ pub(super) fn manifest(chosen: &[Chosen]) -> Value {
             "LayerSources": sources,
         })
     };
-    Value::Array(chosen.iter().map(one).collect())
+    // The format knows no artifacts: they are in `index.json` alone.
+    let images = chosen.iter().filter(|one| one.image.artifact.is_none());
+    Value::Array(images.map(one).collect())
 }
 
 /// `repositories`: what readers before Docker 1.10 look at.
 pub(super) fn repositories(chosen: &[Chosen]) -> Value {
     let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for Chosen { image, names } in chosen {
+        if image.artifact.is_some() {
+            continue;
+        }
         let Some(top) = image.blobs.last() else {
             continue;
         };

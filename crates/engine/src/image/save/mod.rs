@@ -16,7 +16,7 @@ use ketch_spec::{Digest, Platform, Reference};
 
 use super::resolve::{assemble, choose_manifest, resolve_merged};
 use super::variant::{not_provided, select};
-use super::{ArchiveObserver, Image, ImageError, no_such_image, read_all, resolve};
+use super::{ArchiveObserver, Image, ImageError, artifact, no_such_image, read_all, resolve};
 use crate::{Engine, Error, ErrorKind, Result};
 
 /// What `save` writes.
@@ -212,6 +212,17 @@ fn find(engine: &Engine, text: &str) -> Result<Vec<(Image, Option<Reference>)>> 
         && repository.digest.is_none()
     {
         let mut found = Vec::new();
+        let artifacts = artifact::read_all(engine)?;
+        for image in artifacts.iter().filter(|one| {
+            one.references
+                .iter()
+                .any(|name| name.name() == repository.name())
+        }) {
+            let names = image.references.iter();
+            for name in names.filter(|name| name.name() == repository.name()) {
+                found.push((image.clone(), Some(name.clone())));
+            }
+        }
         for image in read_all(engine)? {
             let names = image.references.into_iter();
             for name in names.filter(|name| name.name() == repository.name()) {
@@ -224,7 +235,11 @@ fn find(engine: &Engine, text: &str) -> Result<Vec<(Image, Option<Reference>)>> 
             return Ok(found);
         }
     }
-    let image = resolve_merged(engine, text)?;
+    let found = artifact::or_artifact(engine, text, resolve_merged(engine, text));
+    let image = found.map_err(|error| match error.kind {
+        ErrorKind::NotFound => no_such_image(text),
+        _ => error,
+    })?;
     let name = text
         .parse::<Reference>()
         .ok()
