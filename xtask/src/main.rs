@@ -32,6 +32,8 @@ cargo xtask bench images [ENGINE...]
                             pull, run, save, load and remove a large image, beside podman and docker
 cargo xtask conformance runtime [SUITE] [CHECK]
                             others' tests of `ketch runtime`: runtime-tools, podman, containerd, docker
+cargo xtask conformance images [CHECK]
+                            docker, podman, skopeo and umoci as readers and writers of the same images
 cargo xtask fuzz [TARGET] [--seconds N]
                             what reads others' bytes, under libFuzzer; grows fuzz/corpus
 cargo xtask fsck-erofs      where a checker of EROFS images is (KETCH_FSCK_EROFS for the store's tests)
@@ -60,7 +62,9 @@ fn main() -> ExitCode {
         ["bench", cases @ ..] => bench::run(cases),
         ["seccomp-oracle"] => seccomp_oracle::run(),
         ["conformance", "runtime", words @ ..] => conformance::run(words),
-        ["conformance-inside", words @ ..] => conformance::run_inside(words),
+        ["conformance", "images", words @ ..] => conformance::images::run(words),
+        [conformance::INSIDE, words @ ..] => conformance::run_inside(words),
+        [conformance::images::INSIDE, words @ ..] => conformance::images::run_inside(words),
         ["fuzz", words @ ..] => fuzz::run(words),
         ["fsck-erofs"] => erofs_utils::fsck().map(|program| println!("{}", program.display())),
         ["tidy"] => tidy::run(),

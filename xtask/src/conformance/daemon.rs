@@ -17,7 +17,16 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts `command` with its output in `log`, and waits for its socket.
-    pub fn start(mut command: Command, log: &Path, socket: &Path) -> Result<Self, String> {
+    pub fn start(command: Command, log: &Path, socket: &Path) -> Result<Self, String> {
+        Self::start_until(command, log, || socket.exists())
+    }
+
+    /// Starts `command` with its output in `log`, and waits until it `answers`.
+    pub fn start_until(
+        mut command: Command,
+        log: &Path,
+        answers: impl Fn() -> bool,
+    ) -> Result<Self, String> {
         let name = command.get_program().to_string_lossy().into_owned();
         let output = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
         let errors = output
@@ -31,7 +40,7 @@ impl Daemon {
             .map_err(|error| format!("{name}: {error}"))?;
         let mut daemon = Self { name, child };
         let begin = Instant::now();
-        while !socket.exists() {
+        while !answers() {
             let ended = daemon.child.try_wait().ok().flatten();
             if ended.is_some() || begin.elapsed() > PATIENCE * super::slowness() {
                 return Err(format!("{} does not come up: {}", daemon.name, end_of(log)));

@@ -18,6 +18,8 @@ mod case;
 mod containerd;
 mod daemon;
 mod docker;
+mod image_cases;
+pub mod images;
 mod known;
 mod leaks;
 mod podman;
@@ -28,6 +30,9 @@ const SUITES: [&str; 4] = ["runtime-tools", "podman", "containerd", "docker"];
 
 /// Files of the run; on the private `/run`.
 const PLACE: &str = "/run/ketch-conformance";
+
+/// The word that starts the part of the run which is root in private namespaces.
+pub const INSIDE: &str = "conformance-inside";
 
 /// A runtime under test.
 struct Runtime {
@@ -70,7 +75,7 @@ pub fn run(words: &[&str]) -> Outcome {
     }
     privileges::explain("to run containers");
     timed.step("Run the checks", || {
-        run_inside_namespaces(&[&ketch, &archive, &programs], words)
+        run_inside_namespaces(INSIDE, &[&ketch, &archive, &programs], words)
     })?;
     timed.report();
     Ok(())
@@ -99,7 +104,7 @@ fn build_ketch() -> Result<PathBuf, String> {
 }
 
 /// Starts this program again as root, in namespaces of its own whose first process reaps what daemons leave behind.
-fn run_inside_namespaces(paths: &[&PathBuf], words: &[&str]) -> Outcome {
+fn run_inside_namespaces(inside: &str, paths: &[&PathBuf], words: &[&str]) -> Outcome {
     let this = std::env::current_exe().map_err(|error| format!("own path: {error}"))?;
     let status = privileges::command("unshare")
         .args([
@@ -116,7 +121,7 @@ fn run_inside_namespaces(paths: &[&PathBuf], words: &[&str]) -> Outcome {
         .arg("mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/lock && ip link set lo up || exit 1; \"$@\" & wait $!")
         .arg("sh")
         .arg(this)
-        .arg("conformance-inside")
+        .arg(inside)
         .args(paths)
         .args(words)
         .status()
@@ -131,9 +136,9 @@ fn run_inside_namespaces(paths: &[&PathBuf], words: &[&str]) -> Outcome {
 /// The part of the run that is root in private namespaces: `KETCH ARCHIVE PROGRAMS [SUITE] [CHECK...]`.
 pub fn run_inside(words: &[&str]) -> Outcome {
     let [ketch, archive, programs, words @ ..] = words else {
-        return Err(
-            "conformance-inside is started by `cargo xtask conformance runtime`".to_owned(),
-        );
+        return Err(format!(
+            "{INSIDE} is started by `cargo xtask conformance runtime`"
+        ));
     };
     let checks: Vec<&str> = words
         .iter()

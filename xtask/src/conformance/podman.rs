@@ -8,7 +8,7 @@ use super::{PLACE, Row, Runtime};
 
 /// podman's own places below [`PLACE`]. The limits of open files and processes are below what root may raise them to on
 /// a machine without CAP_SYS_RESOURCE.
-const CONFIGURATION: &str = r#"
+pub const CONFIGURATION: &str = r#"
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 [engine]
@@ -19,7 +19,8 @@ tmp_dir = "/run/ketch-conformance/podman/tmp"
 hooks_dir = ["/run/ketch-conformance/podman/hooks"]
 "#;
 
-const STORAGE: &str = r#"
+/// Where podman keeps its images and containers.
+pub const STORAGE: &str = r#"
 [storage]
 driver = "overlay"
 graphroot = "/run/ketch-conformance/podman/graph"
