@@ -177,3 +177,55 @@ fn the_environment_may_hold_credentials() {
     drop(registry);
     world.finish();
 }
+
+#[test]
+fn digests_stay_through_pull_save_load_and_push_in_every_form_of_layers() {
+    let archive = std::env::var("KETCH_BUSYBOX_TAR").expect("KETCH_BUSYBOX_TAR");
+    for form in ["directory", "auto"] {
+        let world = World::empty();
+        let registry = Registry::start(&world);
+        let run = |line: &str| {
+            let mut command = world.command(line.split(' '));
+            command.env("KETCH_LAYER_FORM", form);
+            let output = command.output().expect("run ketch");
+            assert!(output.status.success(), "{form}: {line}: {output:?}");
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        };
+        // What a registry has, and in which compression, is skopeo's doing.
+        run(&format!("import {archive} box:1"));
+        run("save -q --format oci-dir -o layout box:1");
+        run("rmi box:1");
+        let (first, second) = (
+            registry.reference("first:1"),
+            registry.reference("second:1"),
+        );
+        for pack in ["gzip", "zstd"] {
+            world
+                .on_host(&format!(
+                    "skopeo --insecure-policy copy -q --format oci --dest-compress-format {pack} --dest-tls-verify=false oci:layout docker://{first}"
+                ))
+                .ok();
+            run(&format!("pull -q {first}"));
+            let digests = "image inspect --format {{.RepoDigests}} ";
+            let want = run(&format!("{digests}{first}"));
+            let forms = "image inspect --format {{.GraphDriver.Data.LayerForms}} ";
+            let kept = run(&format!("{forms}{first}"));
+            assert!(form == "auto" || kept == form, "{kept}");
+            run(&format!("save -q -o saved.tar {first}"));
+            run(&format!("rmi {first}"));
+            run("load -q -i saved.tar");
+            run(&format!("tag {first} {second}"));
+            run(&format!("push -q {second}"));
+            let got = run(&format!("{digests}{second}"));
+            let digest = |text: &str| text.rsplit('@').next().map(str::to_owned);
+            assert_eq!(digest(&got), digest(&want), "{form} {pack}");
+            assert_eq!(
+                run(&format!("run --rm --network none {second} echo well")),
+                "well"
+            );
+            run(&format!("rmi {first} {second}"));
+        }
+        drop(registry);
+        world.finish();
+    }
+}
