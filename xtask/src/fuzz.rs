@@ -19,6 +19,9 @@ const FLAGS: &[&str] = &[
     "-Coverflow-checks=yes",
 ];
 
+/// Bytes that are kept of what a target's fuzzer found.
+const KEPT_BYTES: u64 = 32 << 10;
+
 /// Seconds a target runs if nothing else is said.
 const SECONDS: u64 = 60;
 
@@ -189,12 +192,21 @@ fn replace(kept: &Path, merged: &Path) -> Outcome {
             std::fs::remove_file(entry.path()).map_err(|error| failed(&entry.path(), error))?;
         }
     }
-    for entry in std::fs::read_dir(merged)
+    let mut found: Vec<(u64, PathBuf)> = std::fs::read_dir(merged)
         .map_err(|error| failed(merged, error))?
         .flatten()
-    {
-        let path = kept.join(entry.file_name());
-        std::fs::copy(entry.path(), &path).map_err(|error| failed(&path, error))?;
+        .filter_map(|entry| Some((entry.metadata().ok()?.len(), entry.path())))
+        .collect();
+    // The shortest first: there is room for more of them, and they are the quickest.
+    found.sort();
+    let mut bytes = 0;
+    for (length, from) in found {
+        bytes += length;
+        let Some(name) = from.file_name().filter(|_| bytes <= KEPT_BYTES) else {
+            break;
+        };
+        let path = kept.join(name);
+        std::fs::copy(&from, &path).map_err(|error| failed(&path, error))?;
     }
     Ok(())
 }
