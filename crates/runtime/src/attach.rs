@@ -152,8 +152,10 @@ fn open_point(root: BorrowedFd<'_>, plan: &MountPlan) -> Result<Point> {
     if matches!(&plan.object, Object::New(kind, _) if kind == "proc" || kind == "sysfs") {
         // What is masked below it later is masked by path: no link of the image may lead elsewhere.
         let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let fd = resolve::open_without_links(root, path, flags)
-            .during(format!("{} must be an ordinary directory", path.display()))?;
+        let fd = resolve::open_without_links(root, path, flags).during(format!(
+            "{} must be mounted on ordinary directory",
+            path.display()
+        ))?;
         return Ok(Point { fd, made });
     }
     if resolve::is_on(&fd, PROC_MAGIC).during(step())? && !may_cover(plan)? {

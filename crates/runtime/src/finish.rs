@@ -1,5 +1,7 @@
 //! The last steps of a process before execve, the same for a container's first and for one that joins it.
 
+use std::ffi::CString;
+
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
@@ -18,18 +20,19 @@ const DEFAULT_UMASK: u32 = 0o022;
 /// Becomes the user, gives up privileges, executes; comes back with the reason why not.
 pub(crate) fn finish(plan: &ProcessPlan<'_>, channel: &Channel) -> Error {
     match prepare(plan, channel) {
-        Ok(path) => plan.program.execute(&path),
+        Ok((path, home)) => plan.program.execute(&path, home),
         Err(error) => error,
     }
 }
 
-fn prepare(plan: &ProcessPlan<'_>, channel: &Channel) -> Result<std::ffi::CString> {
+fn prepare(plan: &ProcessPlan<'_>, channel: &Channel) -> Result<(CString, Option<CString>)> {
     let user = &plan.process.user;
     stdio::give_to(user.uid)?;
     plan.limits.apply()?;
     // As root first: directories above may be closed to the user. Where root may not (a network file system), the
     // user may.
     let entered = plan.program.enter_directory();
+    let home = plan.program.home(user.uid);
     plan.capabilities.before_user_change()?;
     become_user(user.uid, user.gid, &user.additional_gids)?;
     match entered {
@@ -42,12 +45,7 @@ fn prepare(plan: &ProcessPlan<'_>, channel: &Channel) -> Result<std::ffi::CStrin
     for fd in preserved(plan.preserve_fds) {
         ketch_sys::process::keep_over_exec(fd).during("keep a descriptor")?;
     }
-    plan.capabilities.after_user_change()?;
-    if plan.process.no_new_privileges {
-        rustix::thread::set_no_new_privs(true)
-            .called("prctl PR_SET_NO_NEW_PRIVS")
-            .during("set process.noNewPrivileges")?;
-    }
+    lose_privileges(plan)?;
     report_executing(plan, channel)?;
     if let Some(filter) = &plan.seccomp
         && let Some(listener) = filter.program().load()?
@@ -55,7 +53,37 @@ fn prepare(plan: &ProcessPlan<'_>, channel: &Channel) -> Result<std::ffi::CStrin
         notify::hand_over(&listener, channel)?;
     }
     plan.capabilities.finish()?;
-    Ok(path)
+    Ok((path, home))
+}
+
+/// For a hook in the container, in a process of its own: all that confines the container's program. The listener of
+/// its system calls, if there is one, goes over `channel`.
+pub(crate) fn confine(plan: &ProcessPlan<'_>, channel: Option<&Channel>) -> Result<()> {
+    let user = &plan.process.user;
+    plan.limits.apply()?;
+    plan.capabilities.before_user_change()?;
+    become_user(user.uid, user.gid, &user.additional_gids)?;
+    // The change of user has cleared it.
+    die_with_the_caller()?;
+    rustix::process::umask(Mode::from_raw_mode(user.umask.unwrap_or(DEFAULT_UMASK)));
+    lose_privileges(plan)?;
+    if let Some(filter) = &plan.seccomp
+        && let Some(listener) = filter.program().load()?
+        && let Some(channel) = channel
+    {
+        notify::hand_over(&listener, channel)?;
+    }
+    plan.capabilities.finish()
+}
+
+fn lose_privileges(plan: &ProcessPlan<'_>) -> Result<()> {
+    plan.capabilities.after_user_change()?;
+    if !plan.process.no_new_privileges {
+        return Ok(());
+    }
+    rustix::thread::set_no_new_privs(true)
+        .called("prctl PR_SET_NO_NEW_PRIVS")
+        .during("set process.noNewPrivileges")
 }
 
 /// Whoever starts a container that lives by itself may have ended: the start goes on without it.

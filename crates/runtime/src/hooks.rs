@@ -18,12 +18,15 @@ use ketch_sys::clone::{Child, CloneOptions, clone_process};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
-use rustix::process::Signal;
+use rustix::process::{PidfdGetfdFlags, Signal, pidfd_getfd};
 use serde::{Deserialize, Serialize};
 
+use crate::channel::{Channel, Message};
 use crate::error::{Called, During, Error, Result};
 use crate::init::die_with_the_caller;
+use crate::plan::ProcessPlan;
 use crate::process::Exit;
+use crate::{finish, notify};
 
 /// How much of a failing hook's output is told.
 const TOLD_BYTES: usize = 4096;
@@ -166,13 +169,26 @@ impl<'a> HookPlan<'a> {
     /// In the child, before it enters its root.
     pub fn create_container(&self) -> Result<()> {
         let state = self.state(Status::Creating);
+        if self.hooks.create_container.is_empty() {
+            return Ok(());
+        }
+        // as with runc, whose users' hooks name files of the root relative to it
+        rustix::process::chdir(self.context.root)
+            .called_on("chdir", self.context.root)
+            .during("run the createContainer hooks")?;
         run_all("createContainer", &self.hooks.create_container, &state).map_err(Error::Hook)
     }
 
-    /// In the child, in its root, when it was told to start.
-    pub fn start_container(&self) -> Result<()> {
+    /// In the child, in its root, when it was told to start. The programs are the image's: they are confined like the
+    /// container's own.
+    pub fn start_container(&self, confined: Confined<'_>) -> Result<()> {
         let state = self.state(Status::Created);
-        run_all("startContainer", &self.hooks.start_container, &state).map_err(Error::Hook)
+        let hooks = &self.hooks.start_container;
+        (0..hooks.len())
+            .try_for_each(|index| {
+                run_one_as("startContainer", hooks, index, &state, Some(confined))
+            })
+            .map_err(Error::Hook)
     }
 
     /// A process in the container's namespaces is told its own number there.
@@ -216,6 +232,49 @@ pub(crate) fn run_one(
     index: usize,
     state: &State,
 ) -> std::result::Result<(), Box<HookError>> {
+    run_one_as(kind, hooks, index, state, None)
+}
+
+/// How a hook in the container is confined.
+#[derive(Clone, Copy)]
+pub(crate) struct Confined<'a> {
+    /// Like this process.
+    pub plan: &'a ProcessPlan<'a>,
+    /// Who hands the listeners of its system calls to the agent.
+    pub speaker: &'a Channel,
+}
+
+impl Confined<'_> {
+    /// With calls that an agent answers, the hook's process hands its listener to this one, and this one to whoever
+    /// started it.
+    fn channel(&self) -> Result<Option<(Channel, Channel)>> {
+        let notifies = self.plan.notifies();
+        let pair = notifies.then(Channel::pair).transpose();
+        pair.during("make a channel to the hook")
+    }
+
+    /// Waits for the listener of a hook's process. One that ends without says why by its end.
+    fn serve(&self, hook: &Running, channel: &Channel) -> Result<()> {
+        let step = "take the hook's system call listener";
+        let Some(Message::Listener(number)) = channel.receive().during(step)? else {
+            return Ok(());
+        };
+        let listener = pidfd_getfd(&hook.child.pidfd, number, PidfdGetfdFlags::empty())
+            .called("pidfd_getfd")
+            .during(step)?;
+        notify::hand_over(&listener, self.speaker)?;
+        channel.send(&Message::Told).during(step)
+    }
+}
+
+/// Runs one hook of a list.
+fn run_one_as(
+    kind: &'static str,
+    hooks: &[Hook],
+    index: usize,
+    state: &State,
+    confined: Option<Confined<'_>>,
+) -> std::result::Result<(), Box<HookError>> {
     let hook = &hooks[index];
     let mut output = Vec::new();
     let failed = |reason: String, output: &[u8]| {
@@ -227,7 +286,7 @@ pub(crate) fn run_one(
             output: String::from_utf8_lossy(output).into_owned(),
         })
     };
-    match run(hook, state, &mut output) {
+    match run(hook, state, confined, &mut output) {
         Ok(Ending::Exited(Exit::Code(0))) => Ok(()),
         Ok(Ending::Exited(Exit::Code(code))) => Err(failed(format!("exit status {code}"), &output)),
         Ok(Ending::Exited(Exit::Signal(signal))) => {
@@ -246,7 +305,12 @@ enum Ending {
     TimedOut(u64),
 }
 
-fn run(hook: &Hook, state: &State, output: &mut Vec<u8>) -> Result<Ending> {
+fn run(
+    hook: &Hook,
+    state: &State,
+    confined: Option<Confined<'_>>,
+    output: &mut Vec<u8>,
+) -> Result<Ending> {
     let step = "run the hook";
     let strings = |list: &[String]| -> Result<Vec<CString>> {
         list.iter()
@@ -265,13 +329,22 @@ fn run(hook: &Hook, state: &State, output: &mut Vec<u8>) -> Result<Ending> {
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .called("pipe2")
         .during(step)?;
-    let keep = [stdin.as_raw_fd(), writer.as_raw_fd()];
+    let (ours, theirs) = match confined.map(|confined| confined.channel()).transpose()? {
+        Some(Some((ours, theirs))) => (Some(ours), Some(theirs)),
+        _ => (None, None),
+    };
+    let mut keep = vec![stdin.as_raw_fd(), writer.as_raw_fd()];
+    keep.extend(theirs.iter().map(|theirs| theirs.as_fd().as_raw_fd()));
     let options = CloneOptions {
         keep: &keep,
         ..CloneOptions::default()
     };
     let child = clone_process(&options, || {
         let error = become_hook(stdin.as_fd(), writer.as_fd())
+            .and_then(|()| match confined {
+                Some(confined) => finish::confine(confined.plan, theirs.as_ref()),
+                None => Ok(()),
+            })
             .map(|()| ketch_sys::process::execute(&path, &args, &env));
         let reason = match error {
             Ok(Ok(never)) => match never {},
@@ -283,8 +356,15 @@ fn run(hook: &Hook, state: &State, output: &mut Vec<u8>) -> Result<Ending> {
         127
     })
     .during(step)?;
-    drop((stdin, writer));
-    wait(child, &reader, hook.timeout, output)
+    drop((stdin, writer, theirs));
+    let mut running = Running {
+        child,
+        ended: false,
+    };
+    if let (Some(confined), Some(channel)) = (confined, &ours) {
+        confined.serve(&running, channel)?;
+    }
+    wait(&mut running, &reader, hook.timeout, output)
 }
 
 /// The state as a file to read from: a pipe would have to be written while the hook reads it.
@@ -317,16 +397,12 @@ fn become_hook(stdin: BorrowedFd<'_>, output: BorrowedFd<'_>) -> Result<()> {
 
 /// Waits for the hook, reading what it says. A process that it leaves behind may keep the pipe: it is not waited for.
 fn wait(
-    child: Child,
+    running: &mut Running,
     reader: &OwnedFd,
     timeout: Option<u64>,
     output: &mut Vec<u8>,
 ) -> Result<Ending> {
     let step = "wait for the hook";
-    let mut running = Running {
-        child,
-        ended: false,
-    };
     let until = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let mut open = true;
     loop {

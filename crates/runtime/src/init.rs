@@ -10,7 +10,7 @@ use rustix::process::{DumpableBehavior, Signal};
 
 use crate::channel::{Channel, Message};
 use crate::error::{Called, During, Error, Result};
-use crate::hooks::HookPlan;
+use crate::hooks::{Confined, HookPlan};
 use crate::plan::{ContainerPlan, Lifetime, ProcessPlan};
 use crate::{attach, devices, finish, kernel_files, labels, masked, namespaces, rootfs, stdio};
 
@@ -296,7 +296,10 @@ fn run_hooks(init: &mut Init<'_>) -> Result<()> {
 
 fn run_start_hooks(init: &mut Init<'_>) -> Result<()> {
     match &init.container.hooks {
-        Some(hooks) => hooks.start_container(),
+        Some(hooks) => hooks.start_container(Confined {
+            plan: init.process,
+            speaker: init.speaker(),
+        }),
         None => Ok(()),
     }
 }

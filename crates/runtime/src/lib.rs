@@ -25,6 +25,7 @@ mod exec;
 mod finish;
 #[doc(hidden)]
 pub mod fuzz;
+mod home;
 mod hooks;
 mod id_map;
 mod init;

@@ -84,7 +84,7 @@ impl NotifyAgent {
     /// What connect(2) and sendmsg(2) say: nobody listens, a path that is longer than 107 bytes.
     pub fn tell(&self, pid: u32, status: &str, listener: OwnedFd) -> Result<()> {
         self.send(&self.state(pid, status), listener)
-            .during("hand the system call listener to linux.seccomp.listenerPath")
+            .during("failed to connect with seccomp agent at linux.seccomp.listenerPath")
     }
 
     fn state(&self, pid: u32, status: &str) -> Vec<u8> {

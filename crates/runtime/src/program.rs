@@ -10,7 +10,7 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, OFlags, accessat, stat};
 use rustix::io::Errno;
 
 use crate::error::{Called, During, Error, Result};
-use crate::resolve;
+use crate::{home, resolve};
 
 /// Where programs are looked for when the environment does not say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -23,6 +23,7 @@ pub(crate) struct ProgramPlan {
     env: Vec<CString>,
     search: String,
     directory: PathBuf,
+    has_home: bool,
 }
 
 /// In the parent: checks and translates.
@@ -56,6 +57,10 @@ pub(crate) fn plan(process: &Process) -> Result<ProgramPlan> {
         env: strings("process.env", &process.env)?,
         search: search.unwrap_or(DEFAULT_PATH).to_owned(),
         directory: PathBuf::from(&process.cwd),
+        has_home: process
+            .env
+            .iter()
+            .any(|entry| entry.starts_with("HOME=") && entry != "HOME="),
     })
 }
 
@@ -114,11 +119,30 @@ impl ProgramPlan {
     }
 
     /// In the child: executes the program; comes back with the reason why not.
-    pub fn execute(&self, path: &CString) -> Error {
-        match ketch_sys::process::execute(path, &self.args, &self.env) {
+    pub fn execute(&self, path: &CString, home: Option<CString>) -> Error {
+        let env: Vec<CString>;
+        let env = match home {
+            None => &self.env,
+            Some(home) => {
+                let others = self.env.iter().filter(|entry| entry.to_bytes() != b"HOME=");
+                env = others.cloned().chain([home]).collect();
+                &env
+            }
+        };
+        match ketch_sys::process::execute(path, &self.args, env) {
             Ok(never) => match never {},
             Err(error) => self.refusal(error.errno),
         }
+    }
+
+    /// In the child, in the root: the variable HOME of a user, where the process has none, or an empty one. Engines
+    /// leave that to the runtime.
+    pub fn home(&self, uid: u32) -> Option<CString> {
+        if self.has_home {
+            return None;
+        }
+        let home = home::of_user(uid).unwrap_or_else(|| "/".to_owned());
+        CString::new(format!("HOME={home}")).ok()
     }
 
     fn refusal(&self, errno: Errno) -> Error {

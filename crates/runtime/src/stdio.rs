@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use ketch_sys::Error as SysError;
-use rustix::fs::{FileType, OFlags, Uid, fchown, fstat, makedev};
+use rustix::fs::{FileType, OFlags, Uid, fchown, fstat};
 use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
@@ -152,9 +152,9 @@ pub(crate) fn give_to(owner: u32) -> Result<()> {
                 return Err(SysError::new("fstat", errno)).during("own the standard streams");
             }
         };
-        let null = stat.st_rdev == makedev(1, 3);
         let kind = FileType::from_raw_mode(stat.st_mode);
-        let ours = kind == FileType::Fifo || (kind == FileType::CharacterDevice && !null);
+        let ours = kind == FileType::Fifo
+            || (kind == FileType::CharacterDevice && rustix::termios::isatty(stream));
         if ours && stat.st_uid != owner {
             set_owner(stream, owner).during("own the standard streams")?;
         }

@@ -5,6 +5,7 @@
 //! its groups itself (version 1: a write of `0` into `tasks`, which spares the kernel a grace period that a write of
 //! its number by someone else costs) or is born into them (version 2).
 
+mod below;
 mod devices;
 mod ebpf;
 mod file;
@@ -16,7 +17,7 @@ mod values;
 mod watch;
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ use std::os::fd::AsFd;
 
 use self::systemd::{Placeholder, Unit};
 use crate::error::{Called, During, Error, Result};
+pub use below::SubGroup;
 pub use stats::{BlockStats, Stats};
 pub use systemd::SystemdError;
 pub use watch::OutOfMemoryWatch;
@@ -46,44 +48,6 @@ pub struct Cgroup {
     unit: Option<Unit>,
     /// The scope's first process, until the container's own is in it.
     placeholder: Mutex<Option<Placeholder>>,
-}
-
-/// A group below a container's own: `[CONTROLLER[,CONTROLLER...]:]PATH`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SubGroup {
-    controllers: Vec<String>,
-    path: PathBuf,
-}
-
-impl SubGroup {
-    /// Reads one; the path cannot lead out of the container's group.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for a colon without a controller before it.
-    pub fn parse(text: &str) -> Result<Self> {
-        let (controllers, path) = match text.split_once(':') {
-            Some((controllers, path)) => (controllers.split(',').collect(), path),
-            None => (Vec::new(), text),
-        };
-        if controllers.iter().any(|name| name.is_empty()) {
-            let reason = format!("{text:?} has no controller before the colon");
-            return Err(Error::invalid("cgroup", reason));
-        }
-        let path = crate::mounts::clean(path);
-        Ok(Self {
-            controllers: controllers.into_iter().map(str::to_owned).collect(),
-            path: path.strip_prefix("/").unwrap_or(&path).to_owned(),
-        })
-    }
-
-    fn of(&self, directory: &Path) -> Result<PathBuf> {
-        let below = directory.join(&self.path);
-        if below.is_dir() {
-            return Ok(below);
-        }
-        let reason = format!("{} is not there", below.display());
-        Err(Error::invalid("cgroup", reason))
-    }
 }
 
 #[derive(Debug)]
@@ -250,6 +214,19 @@ impl Cgroup {
             Layout::V1(v1::Groups::open(path))
         };
         Ok(Self::of(path, layout, None))
+    }
+
+    /// It less the directories `kept`; None if none is left.
+    pub(crate) fn without(self, kept: &[PathBuf]) -> Option<Self> {
+        match self.layout {
+            Layout::V1(groups) => groups.without(kept).map(|groups| Self {
+                layout: Layout::V1(groups),
+                ..self
+            }),
+            Layout::V2(ref group) => {
+                (!kept.iter().any(|path| path == group.directory())).then_some(self)
+            }
+        }
     }
 
     /// Groups below it: `path` alone is below each of its directories, with controllers (version 1 only) below those of
@@ -571,21 +548,6 @@ fn check_path(path: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn groups_below_stay_below_and_name_their_controllers() {
-        let read = |text| {
-            let group = SubGroup::parse(text).unwrap();
-            let path = group.path.to_string_lossy().into_owned();
-            (group.controllers.join(" "), path)
-        };
-        assert_eq!(read("a/b"), (String::new(), "a/b".into()));
-        assert_eq!(read("/../../a"), (String::new(), "a".into()));
-        assert_eq!(read("memory,pids:/x"), ("memory pids".into(), "x".into()));
-        for wrong in [":x", "memory,:x", ",:x"] {
-            assert!(SubGroup::parse(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn paths_stay_below_their_root() {

@@ -1,5 +1,6 @@
 //! Where a container's cgroup is, and whose.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ketch_spec::runtime::{LinuxResources, Spec};
@@ -21,9 +22,9 @@ pub(super) const END_DEADLINE: Duration = Duration::from_secs(10);
 pub(super) struct Place {
     /// As [`Cgroup::create`] takes it; empty: the container has none of its own.
     pub path: String,
-    /// Whether it was there before the container, and stays after it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub foreign: bool,
+    /// Those of its directories that were there before the container, and stay after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<PathBuf>,
 }
 
 impl Place {
@@ -45,7 +46,7 @@ impl Place {
         };
         Ok(Self {
             path,
-            foreign: false,
+            before: Vec::new(),
         })
     }
 
@@ -68,9 +69,17 @@ impl Place {
     /// Looks whether it is there already. One with processes is someone's.
     pub fn survey(&mut self) -> Result<()> {
         let before = self.open()?;
-        self.foreign = before.exists();
-        if self.foreign && !before.processes()?.is_empty() {
+        let directories = before.directories().into_iter();
+        let directories = directories.map(|(_, directory)| directory);
+        self.before = directories.filter(|directory| directory.is_dir()).collect();
+        if self.before.is_empty() {
+            return Ok(());
+        }
+        if !before.processes()?.is_empty() {
             return Err(Refusal::CgroupInUse(self.path.clone()).into());
+        }
+        if before.is_frozen()? {
+            return Err(Refusal::CgroupFrozen(self.path.clone()).into());
         }
         Ok(())
     }
@@ -115,9 +124,15 @@ impl Place {
         }
     }
 
-    /// Removes it, unless it was there before; what still runs in it is killed.
+    /// What of it was not there before.
+    fn made(&self) -> Result<Option<Cgroup>> {
+        let cgroup = self.open_if_any()?;
+        Ok(cgroup.and_then(|cgroup| cgroup.without(&self.before)))
+    }
+
+    /// Removes what was not there before; what still runs in it is killed.
     pub fn remove(&self) -> Result<()> {
-        let Some(cgroup) = self.open_if_any()?.filter(|_| !self.foreign) else {
+        let Some(cgroup) = self.made()? else {
             return Ok(());
         };
         match cgroup.remove_only(Duration::ZERO) {
@@ -139,10 +154,9 @@ fn may_not(error: &Error) -> bool {
 
 /// Removes what a killed create has made. Its process ends with it; others in there are not the container's.
 pub(super) fn discard(asked: &Asked) -> Result<()> {
-    if asked.cgroup.foreign {
+    let Some(cgroup) = asked.cgroup.made()? else {
         return Ok(());
-    }
-    let cgroup = asked.cgroup.open()?;
+    };
     match cgroup.remove_only(END_DEADLINE) {
         Err(Error::Timeout { .. }) => Ok(()),
         other => Ok(other?),
@@ -187,7 +201,7 @@ mod tests {
     fn a_container_without_a_group_is_not_frozen_and_leaves_none() {
         let none = Place {
             path: String::new(),
-            foreign: false,
+            before: Vec::new(),
         };
         assert!(!none.is_frozen().unwrap());
         none.remove().unwrap();

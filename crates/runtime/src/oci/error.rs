@@ -102,6 +102,9 @@ pub enum Refusal {
     /// The cgroup has processes of someone else.
     #[error("container's cgroup {0} is not empty")]
     CgroupInUse(String),
+    /// The cgroup was frozen by someone else: no process in it would ever run.
+    #[error("container's cgroup unexpectedly frozen: {0}")]
+    CgroupFrozen(String),
     /// A descriptor that was to be passed on is not open.
     #[error("preserved descriptor {0} is not open")]
     NotOpen(u32),

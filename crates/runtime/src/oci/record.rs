@@ -104,7 +104,7 @@ mod tests {
         let config = br#"{"ociVersion": "1.2.0", "hostname":"h", "x-unknown": [1]}"#;
         let place = Place {
             path: "/id".into(),
-            foreign: true,
+            before: vec!["/sys/fs/cgroup/id".into()],
         };
         let bytes = asked_bytes(&place, Some(&Claim::default()), config).unwrap();
         let asked: Asked = serde_json::from_slice(&bytes).unwrap();

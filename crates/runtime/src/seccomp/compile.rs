@@ -86,7 +86,7 @@ fn check_notifications(filter: &LinuxSeccomp) -> Result<bool, SeccompError> {
     let notifies = rules.clone().next().is_some();
     if rules.any(|rule| rule.names.iter().any(|name| name == "write")) {
         // The process itself tells the number of the listener, with the filter already in force.
-        return refuse("SCMP_ACT_NOTIFY cannot be used for the write system call");
+        return refuse("SCMP_ACT_NOTIFY cannot be used for the write syscall");
     }
     if notifies && filter.listener_path.is_empty() {
         return refuse("SCMP_ACT_NOTIFY needs listenerPath");

@@ -454,7 +454,7 @@ fn notifications_need_a_listener_and_leave_write_alone() {
     assert!(program.notifies());
     assert_eq!(program.flags, (1 << 3) | (1 << 5));
     asked.syscalls[0].names.push("write".into());
-    assert!(refusal(&asked).contains("write system call"));
+    assert!(refusal(&asked).contains("write syscall"));
     let mut default = filter("NOTIFY", vec![]);
     default.listener_path = "/run/agent".into();
     assert!(refusal(&default).contains("default action"));

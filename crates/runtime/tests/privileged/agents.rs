@@ -191,7 +191,7 @@ fn missing_agent() {
     let error = world.refusal(&spec).to_string();
     assert!(
         error.starts_with(
-            "hand the system call listener to linux.seccomp.listenerPath: connect "
+            "failed to connect with seccomp agent at linux.seccomp.listenerPath: connect "
         ),
         "{error}"
     );

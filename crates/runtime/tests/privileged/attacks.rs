@@ -267,7 +267,7 @@ fn symlink_exchange_of_proc() {
     symlink("a", root.join("proc")).unwrap();
     let error = world.refusal(&world.spec("true")).to_string();
     assert!(
-        error.contains("/proc must be an ordinary directory"),
+        error.contains("/proc must be mounted on ordinary directory"),
         "{error}"
     );
     fs::remove_file(root.join("proc")).unwrap();
@@ -296,7 +296,7 @@ fn sysfs_link() {
     symlink("/etc", root.join("sys")).unwrap();
     let error = world.refusal(&world.spec("true")).to_string();
     assert!(
-        error.contains("/sys must be an ordinary directory"),
+        error.contains("/sys must be mounted on ordinary directory"),
         "{error}"
     );
 }

@@ -174,7 +174,7 @@ fn proc_link() {
     symlink("/elsewhere", root.join("proc")).unwrap();
     let error = world.refusal(&world.spec("true")).to_string();
     assert!(
-        error.contains("/proc must be an ordinary directory"),
+        error.contains("/proc must be mounted on ordinary directory"),
         "{error}"
     );
 }

@@ -14,7 +14,7 @@ impl super::Groups {
     pub fn update(&self, resources: &LinuxResources) -> Result<()> {
         values::check(resources)?;
         if !resources.unified.is_empty() {
-            let reason = "this machine has cgroup version 1";
+            let reason = "invalid configuration: this machine has cgroup version 1";
             return Err(Error::unsupported("linux.resources.unified", reason));
         }
         if let Some(memory) = &resources.memory {

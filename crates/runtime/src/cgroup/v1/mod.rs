@@ -160,7 +160,8 @@ impl Groups {
                 .iter()
                 .find(|controller| self.directory(controller).is_none())
             {
-                let reason = format!("the container has no group of the controller {unknown:?}");
+                let reason =
+                    format!("unknown controller {unknown:?}: the container has no group of it");
                 return Err(Error::invalid("cgroup", reason));
             }
             for group in groups.iter_mut().filter(|group| chosen(group)) {
@@ -168,6 +169,12 @@ impl Groups {
             }
         }
         Ok(Self { groups })
+    }
+
+    /// See [`super::Cgroup::without`].
+    pub fn without(mut self, kept: &[PathBuf]) -> Option<Self> {
+        self.groups.retain(|group| !kept.contains(&group.directory));
+        (!self.groups.is_empty()).then_some(self)
     }
 
     pub fn exists(&self) -> bool {
