@@ -1,9 +1,12 @@
 //! Images.
 
 use hyper::StatusCode;
-use ketch_engine::image::{self, ImageSummary, ListFilter, RemoveOptions, RemovedImage};
-use ketch_engine::{Error, ErrorKind, Result};
-use ketch_spec::{Platform, Reference};
+use ketch_engine::container::{self, Container};
+use ketch_engine::image::{
+    self, Image, ImageSummary, ListFilter, RemoveOptions, RemovedImage, Variant,
+};
+use ketch_engine::{Engine, Error, ErrorKind, Result};
+use ketch_spec::{Id, Platform, Reference};
 use serde_json::{Value, json};
 
 use crate::call::{Call, Query};
@@ -37,8 +40,44 @@ pub fn list(shared: &Shared, call: &Call) -> Result<Reply> {
     };
     let with_shared = call.query.flag("shared-size");
     let all = image::list(&shared.engine, &filter)?;
-    let one = |one| for_version(summary(one, with_shared), call.version);
-    Ok(Reply::json(all.iter().map(one).collect()))
+    let containers = match call.query.flag("manifests") {
+        true => Some(container::list(&shared.engine)?),
+        false => None,
+    };
+    let mut lines = Vec::with_capacity(all.len());
+    for one in &all {
+        let mut line = for_version(summary(one, with_shared), call.version);
+        if let Some(containers) = &containers {
+            line["Manifests"] = manifests(&shared.engine, &one.image, containers)?;
+        }
+        lines.push(line);
+    }
+    Ok(Reply::json(Value::Array(lines)))
+}
+
+/// The platforms of an image that are here.
+fn manifests(engine: &Engine, image: &Image, containers: &[Container]) -> Result<Value> {
+    let line = |one: &Variant| {
+        let made: Vec<&Id> = containers
+            .iter()
+            .filter(|container| container.config.image.id.as_ref() == Some(&one.id))
+            .map(|container| &container.config.id)
+            .collect();
+        json!({
+            "ID": one.manifest.digest,
+            "Descriptor": one.manifest,
+            "Available": true,
+            "Kind": "image",
+            "Size": {"Content": one.content_bytes, "Total": one.size_bytes},
+            "ImageData": {
+                "Platform": one.platform,
+                "Containers": made,
+                "Size": {"Unpacked": one.size_bytes},
+            },
+        })
+    };
+    let variants = image::variants(engine, image)?;
+    Ok(variants.iter().map(line).collect())
 }
 
 /// Clients of older versions read the size under another name as well.

@@ -312,6 +312,12 @@ fn registries_are_reached_with_the_clients_credentials() {
     let shown = server.document(&world, "GET", "/images/made:1/json");
     assert_eq!(made["status"], shown["Id"]);
     assert_eq!(shown["Comment"], "hello");
+    let listed = server.document(&world, "GET", "/images/json?manifests=1");
+    let manifests = &listed[0]["Manifests"];
+    assert_eq!(manifests[0]["Kind"], "image");
+    assert_eq!(manifests[0]["ImageData"]["Platform"]["os"], "linux");
+    let plain = server.document(&world, "GET", "/images/json");
+    assert!(plain[0].get("Manifests").is_none(), "{plain}");
     drop(server);
     drop(registry);
     world.finish();

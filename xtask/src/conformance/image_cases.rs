@@ -141,6 +141,7 @@ same $(there loaded:2) $want"#,
 a images --format '{{.Repository}}:{{.Tag}}' | grep -qx box:1
 same $(a images -q --no-trunc box:1) $(kid box:1)
 a history --format '{{.Comment}}' box:1 | grep -q Imported
+a images --digests --filter reference=box --format '{{.Tag}}' | grep -qx 1
 a save -o box.tar box:1; k save -q -o own.tar box:1; cmp box.tar own.tar
 a rmi box:1 | grep -qx 'Untagged: box:1'
 same "$(a load -q -i box.tar)" 'Loaded image: box:1'

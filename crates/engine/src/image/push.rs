@@ -67,20 +67,7 @@ pub(super) fn push_with(
         .iter()
         .find(|r| r.reference.as_ref() == Some(&reference))
     else {
-        let in_repository = |other: &Reference| other.name() == reference.name();
-        let has_others = records
-            .iter()
-            .any(|r| r.reference.as_ref().is_some_and(in_repository));
-        let message = if has_others {
-            format!("tag does not exist: {}", reference.familiar())
-        } else {
-            format!(
-                "An image does not exist locally with the tag: {}",
-                reference.familiar_name()
-            )
-        };
-        return Err(Error::new(ErrorKind::NotFound, message)
-            .hint("`ketch images` lists the names, `ketch tag` makes one"));
+        return Err(not_here(&reference, &records));
     };
     let push = Push {
         engine,
@@ -127,6 +114,22 @@ pub(super) fn push_with(
         digest: top.digest.clone(),
         size_bytes: top.size,
     })
+}
+
+/// There is no such name, in Docker's words.
+fn not_here(wanted: &Reference, records: &[ImageRecord]) -> Error {
+    let in_repository = |other: &Reference| other.name() == wanted.name();
+    let has_others = records
+        .iter()
+        .any(|record| record.reference.as_ref().is_some_and(in_repository));
+    let message = if has_others {
+        format!("tag does not exist: {}", wanted.familiar())
+    } else {
+        let name = wanted.familiar_name();
+        format!("An image does not exist locally with the tag: {name}")
+    };
+    Error::new(ErrorKind::NotFound, message)
+        .hint("`ketch images` lists the names, `ketch tag` makes one")
 }
 
 /// The image is there, whatever becomes of the event log.

@@ -50,19 +50,14 @@ pub fn render(engine: &Engine, images: &[ImageSummary]) -> Result<String, Failur
                 variants.iter().map(|one| one.content_bytes).sum(),
             ),
         };
+        let empty = String::new;
         for (at, name) in names.into_iter().enumerate() {
             // Several names of one image stand above each other; its numbers are beside the last.
             rows.push(if at == last {
                 let id = summary.image.id.to_string();
                 row(name, &id, disk, content, summary.containers > 0)
             } else {
-                [
-                    name,
-                    String::new(),
-                    String::new(),
-                    String::new(),
-                    String::new(),
-                ]
+                [name, empty(), empty(), empty(), empty()]
             });
         }
         let mut subjects: Vec<&Digest> = variants.iter().map(|one| &one.manifest.digest).collect();
