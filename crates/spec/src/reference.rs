@@ -136,9 +136,16 @@ impl Reference {
         if self.host != DEFAULT_HOST {
             return self.name();
         }
-        match self.repository.strip_prefix(OFFICIAL_PREFIX) {
-            Some(official) if !official.contains('/') => official.into(),
-            _ => self.repository.clone(),
+        let short = match self.repository.strip_prefix(OFFICIAL_PREFIX) {
+            Some(official) if !official.contains('/') => official,
+            _ => &self.repository,
+        };
+        // Not where the short form means something else: another host, or an id.
+        match Self::parse_name(short) {
+            Ok(meant) if meant.host == self.host && meant.repository == self.repository => {
+                short.into()
+            }
+            _ => self.name(),
         }
     }
 
@@ -303,6 +310,25 @@ fn is_host_component(text: &str) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_short_form_never_means_another_registry() {
+        let id = "a".repeat(64);
+        for (text, familiar) in [
+            ("docker.io/evil.example/x:1", "docker.io/evil.example/x:1"),
+            ("docker.io/localhost/x:1", "docker.io/localhost/x:1"),
+            (
+                &format!("docker.io/library/{id}:1"),
+                &format!("docker.io/library/{id}:1"),
+            ),
+            ("docker.io/library/busybox:1", "busybox:1"),
+            ("docker.io/a/b:1", "a/b:1"),
+        ] {
+            let reference: Reference = text.parse().unwrap();
+            assert_eq!(reference.familiar(), familiar);
+            assert_eq!(familiar.parse::<Reference>().unwrap(), reference);
+        }
+    }
 
     #[test]
     fn full_and_familiar_forms() {
