@@ -34,7 +34,10 @@ const LAYOUT: Layout = Layout {
 impl List {
     /// Does it.
     pub fn run(self, context: &Context) -> Outcome {
-        let states = oci::list(&context.root)?;
+        let (states, warnings) = oci::list(&context.root)?;
+        warnings
+            .iter()
+            .for_each(|warning| context.log.warn(warning));
         let states: Vec<Rendered> = states.into_iter().map(Rendered::new).collect();
         if self.quiet {
             let lines: String = states
