@@ -334,7 +334,7 @@ fn privileged_artifacts_are_kept_as_they_are_and_are_no_images() {
     let listed = image::list(&place.engine, &image::ListFilter::default()).unwrap();
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].image.id, artifact.digest);
-    assert_eq!(listed[0].image.references, [name.clone()]);
+    assert_eq!(listed[0].image.references, std::slice::from_ref(&name));
     let shown = image::inspect(&place.engine, &name.to_string(), None).unwrap();
     assert_eq!(shown["ArtifactType"], "application/vnd.example.chart+json");
     assert_eq!(shown["Id"], artifact.digest.as_str());

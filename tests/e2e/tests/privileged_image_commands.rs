@@ -17,7 +17,7 @@ fn listings_have_dockers_columns_fields_and_filters() {
     let fields = "{{.Repository}}|{{.Tag}}|{{.Digest}}|{{.Containers}}|{{.Size}}|{{.VirtualSize}}";
     let listed = world.ketch(["images", "--format", fields, "team/app"]).ok();
     assert!(
-        listed.starts_with("team/app|1|<none>|0|1.98MB|1.98MB"),
+        listed.starts_with("team/app|1|<none>|0|1.98MB|1.982MB"),
         "{listed}"
     );
     let json = world.run("images --format json team/app:1").ok();
@@ -28,6 +28,15 @@ fn listings_have_dockers_columns_fields_and_filters() {
     ] {
         assert!(json.contains(key), "{json}");
     }
+    // A format of one's own stands before -q, and a malformed pattern is told.
+    let quiet = world
+        .run("images -q --format {{.Repository}} team/app")
+        .ok();
+    assert_eq!(quiet, "team/app");
+    let pattern = world.run("images -f reference=[").fails(1);
+    assert!(pattern.contains("syntax error in pattern"), "{pattern}");
+    let ambiguous = world.run("tag busybox sha256:1").fails(1);
+    assert!(ambiguous.contains("ambiguous tag"), "{ambiguous}");
     let names = |flags: &str| {
         let format = "--format '{{.Repository}}:{{.Tag}}'";
         world.run(&format!("images {flags} {format}")).ok()
