@@ -1,6 +1,8 @@
 //! Memory is bounded whatever an archive has. Each case is a process of its own that takes a hostile layer in, and tells
 //! what came of it and how much memory it ever had. As root: layers have owners.
 
+#![allow(clippy::print_stdout)]
+
 use std::io::{self, BufWriter, PipeWriter, Write};
 use std::path::Path;
 use std::process::Command;

@@ -16,5 +16,6 @@ mod output;
 pub(crate) mod tests;
 mod writer;
 
+pub(crate) use attributes::Taken;
 pub(crate) use mount::{mount, probe};
 pub(crate) use writer::{Unsealed, Writer, root_attributes};

@@ -594,3 +594,16 @@ fn privileged_default_lists_are_their_directorys_only() {
         (0o755, 0o644, 0o755, 0o644)
     );
 }
+
+#[test]
+fn privileged_malformed_lists_are_refused_by_name() {
+    let target = tempfile::tempdir().unwrap();
+    let mut listed = entry(Kind::Directory, "d");
+    listed.xattrs = vec![(b"system.posix_acl_default".to_vec(), b"user::rwx".to_vec())];
+    // In both forms in the same words: see `extract`.
+    let error = extract(&archive_of(&[(listed, Vec::new())]), target.path()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "archive entry \"d/\": its attribute \"system.posix_acl_default\" is malformed"
+    );
+}

@@ -24,6 +24,7 @@ use self::times::{MAX_DIRECTORIES, MAX_PATH_BYTES, Refused, Times};
 use super::Totals;
 use super::entries::{self, Maker};
 use super::path::{Clean, as_name, as_path};
+use crate::erofs::Taken;
 use crate::spill::Backing;
 use crate::tar::{Entry, Kind, Problem, Reader, TarError, shown};
 
@@ -267,6 +268,19 @@ impl Extractor {
     }
 }
 
+/// Refuses malformed lists and capabilities as images do, whatever the file system makes of them.
+fn check_attributes(entry: &Entry) -> Result<(), TarError> {
+    if entry.xattrs.is_empty() {
+        return Ok(());
+    }
+    Taken::of(entry)
+        .map(drop)
+        .map_err(|problem| TarError::Entry {
+            entry: entry.shown(),
+            problem,
+        })
+}
+
 fn refused(entry: &Entry, why: Refused) -> TarError {
     let problem = match why {
         Refused::Many => Problem::Many {
@@ -292,6 +306,7 @@ impl Maker for Extractor {
             .as_directory()
             .try_clone_to_owned()
             .map_err(|error| failed(entry, sys::Error::from_io("dup", "/", &error)))?;
+        check_attributes(entry)?;
         self.attributes(&At {
             directory: root.as_fd(),
             name: OsStr::new("."),
@@ -309,6 +324,9 @@ impl Maker for Extractor {
     ) -> Result<(), TarError> {
         let (directory, name) = path.split();
         let parent = self.parent(entry, directory)?;
+        if entry.kind != Kind::HardLink {
+            check_attributes(entry)?;
+        }
         let at = At {
             directory: parent.as_fd(),
             name: as_name(name),
