@@ -110,20 +110,15 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
-    /// Puts everything that is known about an entry together.
-    fn entry(
-        &mut self,
-        block: &Block,
-        header: Header,
+    /// What header and extended headers say of an entry; what is global comes first and can be overruled.
+    fn described(
+        &self,
+        header: &Header,
         extensions: Extensions,
-    ) -> Result<Entry, TarError> {
-        let old_sparse = header.kind == b'S';
-        let mut entry = Entry::new(Kind::File, extensions.path.unwrap_or(header.path));
-        let named = |path: &[u8], problem| TarError::Entry {
-            entry: shown(path),
-            problem,
-        };
-        entry.link = extensions.link.unwrap_or(header.link);
+    ) -> Result<(Entry, Numbers, PaxSparse), TarError> {
+        let path = extensions.path.unwrap_or_else(|| header.path.clone());
+        let mut entry = Entry::new(Kind::File, path);
+        entry.link = extensions.link.unwrap_or_else(|| header.link.clone());
         entry.mode = header.mode & 0o7777;
         entry.mtime = Time {
             seconds: header.mtime,
@@ -136,7 +131,6 @@ impl<R: BufRead> Reader<R> {
             stored: header.size,
         };
         let mut sparse = PaxSparse::default();
-        // What is global comes first and can be overruled.
         let global = self
             .global
             .iter()
@@ -145,14 +139,31 @@ impl<R: BufRead> Reader<R> {
         for record in global.chain(own) {
             record
                 .and_then(|record| apply(&mut entry, &mut numbers, &mut sparse, record))
-                .map_err(|problem| named(&entry.path, problem))?;
+                .map_err(|problem| TarError::Entry {
+                    entry: entry.shown(),
+                    problem,
+                })?;
         }
-        drop(extensions.bodies);
+        Ok((entry, numbers, sparse))
+    }
+
+    /// Puts everything that is known about an entry together.
+    fn entry(
+        &mut self,
+        block: &Block,
+        header: Header,
+        extensions: Extensions,
+    ) -> Result<Entry, TarError> {
+        let old_sparse = header.kind == b'S';
+        let (mut entry, numbers, mut sparse) = self.described(&header, extensions)?;
         if let Some(name) = sparse.name.take() {
             entry.path = name;
         }
         let path = entry.path.clone();
-        let fail = |problem| named(&path, problem);
+        let fail = |problem| TarError::Entry {
+            entry: shown(&path),
+            problem,
+        };
         entry.uid =
             u32::try_from(numbers.uid).map_err(|_| fail(Problem::Range { field: "owner" }))?;
         entry.gid =
