@@ -392,7 +392,7 @@ fn privileged_version_features_and_spec_are_told() {
     assert!(version.ends_with("\nspec: 1.2.0"), "{version}");
     let features: Value = serde_json::from_str(&world.runtime(["features"]).ok()).unwrap();
     assert_eq!(features["ociVersionMax"], "1.2.0");
-    assert_eq!(features["linux"]["intelRdt"]["enabled"], false);
+    assert_eq!(features["linux"]["intelRdt"]["enabled"], true);
     assert_eq!(
         features["linux"]["mountExtensions"]["idmap"]["enabled"],
         true

@@ -1,5 +1,6 @@
 //! Cgroups: where they are, whose they are, and changing limits.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use ketch_test_support::OciWorld;
@@ -74,11 +75,16 @@ fn privileged_usage_is_told_as_runc_tells_it() {
     assert!(line["data"]["cpu"]["usage"]["total"].as_u64().unwrap() > 0);
     assert!(line["data"]["memory"]["usage"]["usage"].as_u64().unwrap() > 0);
     let watched = world
-        .command(["events", "--interval", "1h", &id])
+        .command(["events", "--interval", "10ms", &id])
         .stdout(std::process::Stdio::piped())
         .spawn();
     let mut watched = watched.unwrap();
+    let mut output = BufReader::new(watched.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert!(line.contains("stats"), "it watches: {line}");
     world.runtime(["delete", "--force", &id]).ok();
+    std::io::copy(&mut output, &mut std::io::sink()).unwrap();
     assert!(
         watched.wait().unwrap().success(),
         "it ends with the container"
