@@ -7,6 +7,9 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     // A table of relative relocations a tenth as long.
     println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    if std::env::var("CARGO_CFG_TARGET_ENV").as_deref() != Ok("gnu") {
+        return; // Elsewhere all of the program is static.
+    }
     // The unwinder from the archive that comes with every compiler, instead of a shared library that has to be found,
     // mapped and relocated at each start: a tenth of a millisecond. Without the archive the library does.
     if let Some(directory) = directory_of("libgcc_eh.a") {

@@ -26,6 +26,8 @@ fn main() {
         "strip=symbols",
         "relocation-model=static",
         "target-feature=+crt-static",
+        // The start files of the targets that bring their own too.
+        "link-self-contained=no",
         "link-arg=-nostartfiles",
         "link-arg=-nostdlib",
         "link-arg=-static",

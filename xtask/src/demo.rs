@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use crate::shell::{self, Session, Timed};
+use crate::target::{self, Profile};
 use crate::{Outcome, base_images, packages, privileges};
 
 const DATA_ROOT: &str = "/var/lib/ketch-demo";
@@ -13,7 +14,7 @@ const RUN_ROOT: &str = "/run/ketch-demo";
 pub fn run() -> Outcome {
     let mut timed = Timed::default();
     timed.step("Install what is missing", || {
-        packages::install(&[packages::DEMO])
+        packages::install(&[packages::BUILD, packages::DEMO])
     })?;
     timed.step("Build the release binary", || {
         shell::cargo(&["build", "--release", "--package", "ketch-cli"])
@@ -24,7 +25,7 @@ pub fn run() -> Outcome {
     std::fs::create_dir_all(&archives)
         .map_err(|error| format!("{}: {error}", archives.display()))?;
     let session = Session {
-        program_directory: shell::target_directory().join("release"),
+        program_directory: target::directory(Profile::Release),
         environment: vec![
             ("KETCH_DATA_ROOT".into(), DATA_ROOT.into()),
             ("KETCH_RUN_ROOT".into(), RUN_ROOT.into()),

@@ -114,10 +114,9 @@ fn prepare() -> Result<PathBuf, String> {
 
 /// Builds a package's test program.
 pub fn build(package: &str, target: &str) -> Result<PathBuf, String> {
-    let output = Command::new(env!("CARGO"))
+    let output = shell::cargo_command()
         .args(["test", "-p", package, "--test", target, "--no-run"])
         .arg("--message-format=json-render-diagnostics")
-        .current_dir(shell::workspace())
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| format!("cargo: {error}"))?;

@@ -9,16 +9,19 @@ mod conformance;
 mod demo;
 mod erofs_utils;
 mod fuzz;
+mod install;
 mod lab;
 mod packages;
 mod privileges;
 mod seccomp_oracle;
 mod shell;
+mod target;
 mod test;
 mod tidy;
 
 const USAGE: &str = "\
 cargo xtask demo            the main job, shown command by command
+cargo xtask install         build the program and install it as cargo does
 cargo xtask test [FILTER]   every test: tidy, pure, contract, kernel, end to end
 cargo xtask test --lab [FILTER...]
                             the runtime's kernel tests on other kernels, in virtual machines
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["demo"] => demo::run(),
+        ["install"] => install::run(),
         ["test"] => test::run(None),
         ["test", "--lab", "--power-cuts"] => lab::power_cuts::run(),
         ["test", "--crashes"] => test::run_crashes(None),

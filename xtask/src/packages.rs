@@ -13,8 +13,8 @@ pub struct Package {
     pub proof: &'static str,
 }
 
-/// What the demo needs.
-pub const DEMO: &[Package] = &[
+/// What the program is built with, beside Rust.
+pub const BUILD: &[Package] = &[
     Package {
         name: "gcc",
         proof: "/usr/bin/gcc",
@@ -23,6 +23,14 @@ pub const DEMO: &[Package] = &[
         name: "libc6-dev",
         proof: "/usr/include/stdlib.h",
     },
+    Package {
+        name: "musl-tools",
+        proof: "/usr/bin/musl-gcc",
+    },
+];
+
+/// What the demo needs besides.
+pub const DEMO: &[Package] = &[
     Package {
         name: "busybox-static",
         proof: "/bin/busybox",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::{Outcome, privileges};
+use crate::{Outcome, privileges, target};
 
 /// The workspace's root directory.
 pub fn workspace() -> PathBuf {
@@ -19,11 +19,20 @@ pub fn target_directory() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
+/// Cargo, building for [`target::triple`].
+pub fn cargo_command() -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(workspace());
+    if let Some(triple) = target::triple() {
+        command.env("CARGO_BUILD_TARGET", triple);
+    }
+    command
+}
+
 /// Runs cargo with its output shown.
 pub fn cargo(arguments: &[&str]) -> Outcome {
-    let status = Command::new(env!("CARGO"))
+    let status = cargo_command()
         .args(arguments)
-        .current_dir(workspace())
         .status()
         .map_err(|error| format!("cargo: {error}"))?;
     if status.success() {

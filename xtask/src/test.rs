@@ -3,18 +3,19 @@
 //! Test programs are built as the calling user and executed directly, so that only they run as root.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
 
 use crate::shell::{self, Timed};
+use crate::target::{self, Profile};
 use crate::{Outcome, base_images, erofs_utils, lab, packages, privileges, tidy};
 
 /// Runs everything, or the tests whose name contains `filter`.
 pub fn run(filter: Option<&str>) -> Outcome {
     let mut timed = Timed::default();
     timed.step("Install what is missing", || {
-        packages::install(&[packages::DEMO, packages::TEST])
+        packages::install(&[packages::BUILD, packages::DEMO, packages::TEST])
     })?;
     if filter.is_none() {
         timed.step("Tidy", tidy::run)?;
@@ -90,14 +91,13 @@ struct TestProgram {
 
 /// Builds all test programs and lists them, in cargo's order.
 fn build_tests() -> Result<Vec<TestProgram>, String> {
-    let output = Command::new(env!("CARGO"))
+    let output = shell::cargo_command()
         .args([
             "test",
             "--workspace",
             "--no-run",
             "--message-format=json-render-diagnostics",
         ])
-        .current_dir(shell::workspace())
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| format!("cargo: {error}"))?;
@@ -142,7 +142,7 @@ fn build_tests() -> Result<Vec<TestProgram>, String> {
 
 /// Executes it with these variables in its environment, beside the program's.
 fn execute(program: &TestProgram, filter: Option<&str>, variables: &[(&str, &Path)]) -> bool {
-    let ketch = shell::target_directory().join("debug/ketch");
+    let ketch = target::ketch(Profile::Debug);
     let mut command = privileges::command("env");
     command
         .arg(format!("KETCH_BIN={}", ketch.display()))

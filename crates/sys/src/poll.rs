@@ -18,27 +18,39 @@ impl SignalFd {
     /// Blocks `signals` (numbers) in the calling thread and makes a non-blocking descriptor for them.
     ///
     /// # Errors
-    /// `EINVAL` for a number that is no signal; those of `pthread_sigmask` and `signalfd`.
+    /// `EINVAL` for a number that is no signal; what rt_sigprocmask(2) and signalfd(2) say.
     pub fn new(signals: &[i32]) -> Result<Self> {
         let set = set_of(signals)?;
-        // SAFETY: `set` is a valid, initialised set and the old mask is not asked for; the call only changes which
-        // signals this thread accepts.
-        let code =
-            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
-        if code != 0 {
-            return Err(Error::new(
-                "pthread_sigmask",
-                Errno::from_raw_os_error(code),
-            ));
+        let nothing = std::ptr::null_mut::<u64>();
+        // SAFETY: `set` is the kernel's set of signals, of the size that is told, and the old one is not asked for.
+        let blocked = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigprocmask,
+                libc::SIG_BLOCK,
+                &raw const set,
+                nothing,
+                size_of::<u64>(),
+            )
+        };
+        if blocked < 0 {
+            return Err(Error::new("rt_sigprocmask", last_errno()));
         }
-        // SAFETY: -1 asks for a new descriptor; `set` is valid for the call.
-        let raw =
-            unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        // SAFETY: -1 asks for a new descriptor; `set` as above.
+        let raw = unsafe {
+            libc::syscall(
+                libc::SYS_signalfd4,
+                -1,
+                &raw const set,
+                size_of::<u64>(),
+                flags,
+            )
+        };
         if raw < 0 {
             return Err(Error::new("signalfd", last_errno()));
         }
         // SAFETY: the kernel has just made this descriptor for us, nobody else owns it.
-        let descriptor = unsafe { OwnedFd::from_raw_fd(raw) };
+        let descriptor = unsafe { OwnedFd::from_raw_fd(raw as i32) };
         Ok(Self { descriptor })
     }
 
@@ -151,19 +163,12 @@ fn ending(status: &WaitIdStatus) -> Option<Ending> {
     code.or_else(|| status.terminating_signal().map(Ending::Killed))
 }
 
-fn set_of(signals: &[i32]) -> Result<libc::sigset_t> {
-    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigemptyset writes the whole set.
-    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-    // SAFETY: sigemptyset has initialised it.
-    let mut set = unsafe { set.assume_init() };
-    for signal in signals {
-        // SAFETY: `set` is initialised; an invalid number is refused with EINVAL.
-        if unsafe { libc::sigaddset(&raw mut set, *signal) } != 0 {
-            return Err(Error::new("sigaddset", last_errno()));
-        }
-    }
-    Ok(set)
+/// The kernel's own form of a set: C libraries keep numbers from us that they use themselves, and not the same ones.
+fn set_of(signals: &[i32]) -> Result<u64> {
+    signals.iter().try_fold(0, |set, &signal| match signal {
+        1..=64 => Ok(set | 1 << (signal - 1)),
+        _ => Err(Error::new("signalfd", Errno::INVAL)),
+    })
 }
 
 fn last_errno() -> Errno {

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::median;
 use crate::shell::{self, Timed};
+use crate::target::{self, Profile};
 use crate::{Outcome, base_images, packages, privileges};
 
 const ROUNDS: usize = 20;
@@ -99,7 +100,7 @@ struct Engine {
 /// Runs the cases whose name contains one of `wanted`, or all.
 pub fn run(wanted: &[&str]) -> Outcome {
     let mut timed = Timed::default();
-    packages::install(&[packages::DEMO])?;
+    packages::install(&[packages::BUILD, packages::DEMO])?;
     timed.step("Build the release binary", || {
         shell::cargo(&["build", "--release", "--package", "ketch-cli"])
     })?;
@@ -129,7 +130,7 @@ pub fn run(wanted: &[&str]) -> Outcome {
 }
 
 fn engines(archive: &Path) -> Result<Vec<Engine>, String> {
-    let ketch = shell::target_directory().join("release/ketch");
+    let ketch = target::ketch(Profile::Release);
     let program = format!(
         "{} --data-root {DATA_ROOT} --run-root {RUN_ROOT}",
         ketch.display()

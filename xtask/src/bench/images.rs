@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::median;
 use crate::shell::{self, Timed};
+use crate::target::{self, Profile};
 use crate::{Outcome, packages, privileges};
 
 const ROUNDS: usize = 3;
@@ -36,7 +37,12 @@ struct Engine {
 /// Builds, makes the image, and measures as root in namespaces of its own: the engines of these names, or all.
 pub fn run(engines: &[&str]) -> Outcome {
     let mut timed = Timed::default();
-    packages::install(&[packages::DEMO, packages::TEST, packages::IMAGE_BENCH])?;
+    packages::install(&[
+        packages::BUILD,
+        packages::DEMO,
+        packages::TEST,
+        packages::IMAGE_BENCH,
+    ])?;
     timed.step("Build the release binary", || {
         shell::cargo(&["build", "--release", "--package", "ketch-cli"])
     })?;
@@ -50,7 +56,7 @@ pub fn run(engines: &[&str]) -> Outcome {
         .args(["--net", "--mount", "--"])
         .arg(xtask)
         .arg("bench-images-inside")
-        .arg(shell::target_directory().join("release/ketch"))
+        .arg(target::ketch(Profile::Release))
         .arg(&scratch)
         .args(engines)
         .status()

@@ -12,6 +12,7 @@ use rustix::process::{Pid, WaitOptions};
 
 use super::median;
 use crate::shell::{self, Timed};
+use crate::target::{self, Profile};
 use crate::{Outcome, base_images, packages, privileges};
 
 const ROUNDS: usize = 40;
@@ -53,7 +54,7 @@ struct Samples {
 /// Builds, and measures as root in a mount namespace of its own.
 pub fn run() -> Outcome {
     let mut timed = Timed::default();
-    packages::install(&[packages::DEMO, packages::RUNTIMES])?;
+    packages::install(&[packages::BUILD, packages::DEMO, packages::RUNTIMES])?;
     timed.step("Build the release binary", || {
         shell::cargo(&["build", "--release", "--package", "ketch-cli"])
     })?;
@@ -67,7 +68,7 @@ pub fn run() -> Outcome {
          exec unshare --mount {xtask} bench-runtime-inside {scratch}/ketch-runtime {scratch}",
         scratch = scratch.display(),
         archive = archive.display(),
-        program = shell::target_directory().join("release/ketch").display(),
+        program = target::ketch(Profile::Release).display(),
         xtask = xtask.display(),
     );
     let status = privileges::command("sh")

@@ -12,6 +12,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::shell::{self, Timed};
+use crate::target::{self, Profile};
 use crate::{Outcome, base_images, packages, privileges};
 
 mod case;
@@ -61,7 +62,7 @@ pub fn run(words: &[&str]) -> Outcome {
     let mut timed = Timed::default();
     let wanted = wanted_suites(words);
     timed.step("Install what is missing", || {
-        packages::install(&[packages::DEMO, packages::CONFORMANCE])
+        packages::install(&[packages::BUILD, packages::DEMO, packages::CONFORMANCE])
     })?;
     let ketch = timed.step("Build the program", build_ketch)?;
     let work = shell::target_directory().join("conformance");
@@ -100,7 +101,7 @@ fn build_ketch() -> Result<PathBuf, String> {
         return Ok(program.into());
     }
     shell::cargo(&["build", "--package", "ketch-cli"])?;
-    Ok(shell::target_directory().join("debug/ketch"))
+    Ok(target::ketch(Profile::Debug))
 }
 
 /// Starts this program again as root, in namespaces of its own whose first process reaps what daemons leave behind.

@@ -12,7 +12,7 @@ use super::console::Console;
 use super::failure::Failure;
 
 /// Signals that are about this process itself.
-const OWN: [i32; 10] = [
+const OWN: [i32; 11] = [
     4,  // SIGILL
     5,  // SIGTRAP
     7,  // SIGBUS
@@ -23,6 +23,7 @@ const OWN: [i32; 10] = [
     19, // SIGSTOP
     31, // SIGSYS
     32, // the C library's
+    33,
 ];
 const SIGCHLD: i32 = 17;
 const SIGURG: i32 = 23;
@@ -65,7 +66,7 @@ pub fn wait(child: Child<'_>, console: Option<OwnedFd>) -> Result<(), Failure> {
 }
 
 fn passed(signal: i32) -> bool {
-    !OWN.contains(&signal) && signal != 33
+    !OWN.contains(&signal)
 }
 
 /// Waits for something and copies what there is to copy.

@@ -25,7 +25,7 @@ mod update;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ketch_runtime::oci::Root;
 
 use crate::VERSION;
@@ -143,11 +143,7 @@ pub fn main(words: Vec<OsString>) -> u8 {
         // What the log is to be was not read yet.
         return finish(&Log::new(None, log::Format::Text), Err(failure));
     }
-    let words = std::iter::once(OsString::from(PROGRAM)).chain(words);
-    let parsed = Arguments::command()
-        .try_get_matches_from(words)
-        .and_then(|matches| Arguments::from_arg_matches(&matches));
-    let Arguments { globals, verb } = match parsed {
+    let Arguments { globals, verb } = match parse(words) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
@@ -172,6 +168,41 @@ pub fn main(words: Vec<OsString>) -> u8 {
         context.log.debug(&format!("result: {outcome:?}"));
     }
     finish(&context.log, outcome)
+}
+
+/// Adds a verb's flags to the command of its name.
+type AddFlags = fn(clap::Command) -> clap::Command;
+
+/// The verbs that containers wait for.
+const FREQUENT: [(&str, AddFlags); 6] = [
+    ("create", create::Create::augment_args),
+    ("start", start::Start::augment_args),
+    ("delete", delete::Delete::augment_args),
+    ("run", run::Run::augment_args),
+    ("exec", exec::Exec::augment_args),
+    ("state", state::State::augment_args),
+];
+
+/// Reads the words. To make the grammar of all verbs takes longer than many a verb itself, so a frequent one's is tried
+/// alone; mistakes, and what looked like a verb and is none, are the whole grammar's.
+fn parse(words: Vec<OsString>) -> Result<Arguments, clap::Error> {
+    let named = |word: &OsString| FREQUENT.iter().find(|(name, _)| word == name);
+    let verb = words.iter().find_map(named).copied();
+    let words = || std::iter::once(OsString::from(PROGRAM)).chain(words.iter().cloned());
+    if let Some(verb) = verb
+        && let Ok(matches) = narrow(verb).try_get_matches_from(words())
+    {
+        return Arguments::from_arg_matches(&matches);
+    }
+    Arguments::try_parse_from(words())
+}
+
+/// The grammar of the options before the verb and of one verb.
+fn narrow((name, add_flags): (&'static str, AddFlags)) -> clap::Command {
+    let command = clap::Command::new(PROGRAM)
+        .disable_version_flag(true)
+        .args_override_self(true);
+    Globals::augment_args(command).subcommand(add_flags(clap::Command::new(name)))
 }
 
 fn run(verb: Verb, context: &Context) -> Outcome {
@@ -271,7 +302,33 @@ mod tests {
     }
 
     fn parse(words: &[&str]) -> Arguments {
-        Arguments::try_parse_from(std::iter::once(&PROGRAM).chain(words)).unwrap()
+        super::parse(words.iter().map(OsString::from).collect()).unwrap()
+    }
+
+    #[test]
+    fn a_frequent_verb_alone_is_as_in_the_whole_grammar() {
+        let flags = |command: &clap::Command| -> Vec<String> {
+            let all = command.get_arguments();
+            all.map(|flag| format!("{flag:?}")).collect()
+        };
+        let whole = Arguments::command();
+        for verb in FREQUENT {
+            let narrow = narrow(verb);
+            narrow.clone().debug_assert();
+            assert_eq!(flags(&narrow), flags(&whole));
+            let of = |command: &clap::Command| command.find_subcommand(verb.0).map(flags);
+            assert_eq!(of(&narrow), of(&whole), "{}", verb.0);
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_frequent_verb_and_is_none_is_read_too() {
+        let parsed = parse(&["--root", "create", "list"]);
+        assert!(matches!(parsed.verb, Some(Verb::List(_))));
+        let parsed = parse(&["kill", "run"]);
+        assert!(matches!(parsed.verb, Some(Verb::Kill(_))));
+        let parsed = parse(&["--root", "start", "create", "exec"]);
+        assert!(matches!(parsed.verb, Some(Verb::Create(_))));
     }
 
     #[test]

@@ -12,14 +12,32 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// Writes a value in one write.
 pub(super) fn write(directory: &Path, name: &str, value: &str) -> Result<(), SysError> {
+    write_each(directory, name, [value])
+}
+
+/// Writes values one after the other, each in one write: to the kernel each is a command of its own.
+pub(super) fn write_each<'a>(
+    directory: &Path,
+    name: &str,
+    values: impl IntoIterator<Item = &'a str>,
+) -> Result<(), SysError> {
     let path = directory.join(name);
-    fs::OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .and_then(|mut file| file.write_all(value.as_bytes()))
-        .map_err(|error| {
-            SysError::from_io("write", format!("{value:?} to {}", path.display()), &error)
-        })
+    let mut file = None;
+    for value in values {
+        let written = match &mut file {
+            Some(file) => Ok(file),
+            none => fs::OpenOptions::new()
+                .write(true)
+                .open(&path)
+                .map(|opened| none.insert(opened)),
+        };
+        written
+            .and_then(|file| file.write_all(value.as_bytes()))
+            .map_err(|error| {
+                SysError::from_io("write", format!("{value:?} to {}", path.display()), &error)
+            })?;
+    }
+    Ok(())
 }
 
 /// Reads a file; None if it is not there.

@@ -273,13 +273,17 @@ impl super::Groups {
         if rules.is_empty() && self.directory("devices").is_none() {
             return Ok(());
         }
-        for (allow, line) in devices::v1_lines(rules)? {
-            let name = if allow {
+        let directory = self
+            .directory("devices")
+            .ok_or_else(|| missing("devices"))?;
+        for lines in devices::v1_lines(rules)?.chunk_by(|one, next| one.0 == next.0) {
+            let name = if lines[0].0 {
                 "devices.allow"
             } else {
                 "devices.deny"
             };
-            self.set("devices", name, &line)?;
+            let lines = lines.iter().map(|(_, line)| line.as_str());
+            file::write_each(directory, name, lines).during(STEP)?;
         }
         Ok(())
     }
