@@ -10,7 +10,7 @@ mod labels;
 pub mod power_cuts;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::time::Instant;
 
 use serde_json::Value;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use super::{KEEP, build};
+use crate::target::{self, Profile};
 use crate::{base_images, packages, privileges, shell};
 
 /// Emulated, each container takes seconds.
@@ -18,7 +19,7 @@ pub fn prepare() -> Result<PathBuf, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", directory.display());
     std::fs::create_dir_all(&directory).map_err(failed)?;
     for (from, name) in [
-        (shell::target_directory().join("release/ketch"), "ketch"),
+        (target::ketch(Profile::Release), "ketch"),
         (tests, "tests"),
         (base_images::busybox(&directory)?, "busybox"),
     ] {

@@ -7,6 +7,7 @@ use std::process::{ExitStatus, Stdio};
 
 use super::{KERNELS, NO_WORD, build, find};
 use crate::shell::{self, Timed};
+use crate::target::{self, Profile};
 use crate::{Outcome, base_images, packages, privileges};
 
 /// Resets on each kernel, of one operation after the other.
@@ -50,7 +51,7 @@ fn prepare() -> Result<PathBuf, String> {
     let directory = shell::target_directory().join("lab-power");
     let failed = |error: std::io::Error| format!("{}: {error}", directory.display());
     std::fs::create_dir_all(&directory).map_err(failed)?;
-    let program = shell::target_directory().join("release/ketch");
+    let program = target::ketch(Profile::Release);
     for (from, name) in [
         (program, "ketch"),
         (tests, "tests"),
