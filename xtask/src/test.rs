@@ -57,7 +57,7 @@ pub fn run(filter: Option<&str>) -> Outcome {
 
 /// The tests that end commands early, at every point instead of some.
 pub fn run_crashes(filter: Option<&str>) -> Outcome {
-    packages::install(&[packages::DEMO, packages::TEST])?;
+    packages::install(&[packages::BUILD, packages::DEMO, packages::TEST])?;
     shell::cargo(&["build", "--bin", "ketch"])?;
     let archives = shell::target_directory().join("base-images");
     std::fs::create_dir_all(&archives)

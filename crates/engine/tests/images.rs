@@ -626,7 +626,7 @@ fn privileged_saved_images_load_with_the_same_digests() {
         &Silent,
     )
     .expect_err("no image");
-    assert_eq!(error.message, "No such image: nope:latest");
+    assert_eq!(error.message, "No such image: nope");
 }
 
 fn save_one(engine: &Engine, directory: &Path) -> PathBuf {

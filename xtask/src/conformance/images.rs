@@ -56,7 +56,7 @@ cd ..; rm -rf work
 pub fn run(words: &[&str]) -> Outcome {
     let mut timed = Timed::default();
     timed.step("Install what is missing", || {
-        packages::install(&[packages::DEMO, packages::TEST])
+        packages::install(&[packages::BUILD, packages::DEMO, packages::TEST])
     })?;
     let ketch = timed.step("Build the program", build_ketch)?;
     let work = shell::target_directory().join("conformance");

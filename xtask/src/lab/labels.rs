@@ -12,7 +12,12 @@ const LIMIT_S: &str = "1800";
 
 /// A directory with the program, its tests and an image.
 pub fn prepare() -> Result<PathBuf, String> {
-    packages::install(&[packages::DEMO, packages::TEST, packages::LAB])?;
+    packages::install(&[
+        packages::BUILD,
+        packages::DEMO,
+        packages::TEST,
+        packages::LAB,
+    ])?;
     shell::cargo(&["build", "--release", "--bin", "ketch"])?;
     let tests = build("ketch-test-e2e", "privileged_labels")?;
     let directory = shell::target_directory().join("lab-labels");

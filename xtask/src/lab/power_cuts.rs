@@ -26,7 +26,12 @@ struct Parts {
 /// On every kernel.
 pub fn run() -> Outcome {
     let vm = find().ok_or("there is no lab here: KETCH_LAB_VM names the program that boots kernels (see xtask/src/lab.rs)")?;
-    packages::install(&[packages::DEMO, packages::TEST, packages::LAB])?;
+    packages::install(&[
+        packages::BUILD,
+        packages::DEMO,
+        packages::TEST,
+        packages::LAB,
+    ])?;
     let mut timed = Timed::default();
     let directory = timed.step("Build the program and its tests", prepare)?;
     for kernel in KERNELS {

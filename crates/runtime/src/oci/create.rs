@@ -236,10 +236,12 @@ fn fill(
     *surveyed = true;
     let class = plan_class(request, spec)?;
     let claim = class.as_ref().map(resctrl::Plan::claim);
-    let asked = asked_bytes(&record.cgroup, claim, bytes).map_err(|source| Error::Parse {
-        path: request.bundle.join("config.json"),
-        source,
-    })?;
+    let maker = Identity::of(std::process::id())?;
+    let asked =
+        asked_bytes(maker, &record.cgroup, claim, bytes).map_err(|source| Error::Parse {
+            path: request.bundle.join("config.json"),
+            source,
+        })?;
     entry.write_asked(&asked)?;
     let class = class.map(resctrl::Plan::make).transpose()?;
     record.resctrl = class.as_ref().map(|class| class.claim().clone());

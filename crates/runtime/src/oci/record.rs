@@ -67,6 +67,8 @@ impl Record {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Asked {
+    /// Who makes it.
+    pub maker: Identity,
     /// Where the cgroup is to be.
     pub cgroup: Place,
     /// The class of `linux.intelRdt` that is to be made or entered.
@@ -78,12 +80,15 @@ pub(super) struct Asked {
 
 /// The same with the configuration as it was read: neither its order nor what we do not know is lost.
 pub(super) fn asked_bytes(
+    maker: Identity,
     cgroup: &Place,
     resctrl: Option<&Claim>,
     config: &[u8],
 ) -> serde_json::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(config.len() + 128);
-    bytes.extend_from_slice(b"{\"cgroup\":");
+    bytes.extend_from_slice(b"{\"maker\":");
+    serde_json::to_writer(&mut bytes, &maker)?;
+    bytes.extend_from_slice(b",\"cgroup\":");
     serde_json::to_writer(&mut bytes, cgroup)?;
     if let Some(claim) = resctrl {
         bytes.extend_from_slice(b",\"resctrl\":");
@@ -106,9 +111,13 @@ mod tests {
             path: "/id".into(),
             before: vec!["/sys/fs/cgroup/id".into()],
         };
-        let bytes = asked_bytes(&place, Some(&Claim::default()), config).unwrap();
+        let maker = Identity {
+            pid: 7,
+            start_time: 8,
+        };
+        let bytes = asked_bytes(maker, &place, Some(&Claim::default()), config).unwrap();
         let asked: Asked = serde_json::from_slice(&bytes).unwrap();
-        assert_eq!(asked.cgroup, place);
+        assert_eq!((asked.maker, asked.cgroup), (maker, place));
         assert_eq!(asked.resctrl, Some(Claim::default()));
         assert_eq!(asked.config.hostname, "h");
         assert!(bytes.ends_with(b"\"x-unknown\": [1]}}"));

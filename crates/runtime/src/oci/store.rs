@@ -218,20 +218,40 @@ impl Entry {
     pub fn try_lock(&self) -> Result<Locking> {
         match flock(&self.directory, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => self.whether_linked(),
+            Err(Errno::WOULDBLOCK) if self.is_abandoned()? => {
+                self.wait_for_lock()?;
+                self.whether_linked()
+            }
             Err(Errno::WOULDBLOCK) => Ok(Locking::Held),
             Err(errno) => self.cannot_lock(errno),
         }
     }
 
-    /// Waits for other verbs on it.
-    pub fn lock(&self) -> Result<()> {
+    /// Whether it is half-made and its maker has ended. Then the lock is with the first process that it cloned, whose
+    /// first act is to let go of it.
+    fn is_abandoned(&self) -> Result<bool> {
+        if self.read(STATE)?.is_some() {
+            return Ok(false);
+        }
+        match self.asked()? {
+            Some(asked) => Ok(!asked.maker.lives()?),
+            None => Ok(false),
+        }
+    }
+
+    fn wait_for_lock(&self) -> Result<()> {
         loop {
             match flock(&self.directory, FlockOperation::LockExclusive) {
-                Ok(()) => break,
+                Ok(()) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(errno) => return self.cannot_lock(errno),
             }
         }
+    }
+
+    /// Waits for other verbs on it.
+    pub fn lock(&self) -> Result<()> {
+        self.wait_for_lock()?;
         match self.whether_linked()? {
             Locking::Gone => Err(Error::NotFound(self.id.to_string())),
             _ => Ok(()),

@@ -80,10 +80,8 @@ fn console_link() {
             error.starts_with("mount the terminal at /dev/console"),
             "{error}"
         );
-        assert!(
-            error.contains("Too many levels of symbolic links"),
-            "{error}"
-        );
+        // ELOOP, which C libraries word differently.
+        assert!(error.contains("(os error 40)"), "{error}");
     }
     assert!(!world.root().join("etc/passwd").exists());
 }

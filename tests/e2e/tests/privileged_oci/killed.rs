@@ -23,7 +23,8 @@ fn count(world: &OciWorld, words: &[&str]) -> BTreeMap<String, usize> {
     for name in text.lines().filter_map(|line| line.split_once('(')) {
         *counts.entry(name.0.to_owned()).or_default() += 1;
     }
-    assert!(counts.len() > 3, "{text}");
+    // The execution itself, at least.
+    assert!(counts.contains_key("execve"), "{text}");
     counts
 }
 
