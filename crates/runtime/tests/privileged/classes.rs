@@ -115,6 +115,7 @@ fn failures() {
         .join(bundle.id.as_str());
     fs::create_dir(&entry).unwrap();
     let asked = serde_json::json!({
+        "maker": { "pid": std::process::id(), "startTime": 1 },
         "cgroup": { "path": format!("/{}", bundle.id) },
         "resctrl": { "class": bundle.class(), "made": true },
         "config": spec,
