@@ -92,7 +92,7 @@ pub(crate) fn run<T>(
         let mut feeder = Feeder {
             scope,
             signals: &signals,
-            pool: Pool::default(),
+            pool: Pool::shared(),
             target,
             state: State::Begin(Vec::new()),
         };

@@ -3,20 +3,38 @@
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::outflow::Outflow;
 
 /// Bytes that travel together.
 pub(super) const CHUNK_BYTES: usize = 128 << 10;
-/// Chunks that are kept for later, at most.
-const KEPT: usize = 8;
+/// Chunks that are kept for later, at most: what a few passes have between their threads.
+const KEPT: usize = 64;
 
-/// Chunks that have been read, for others to use their memory: what has been here before costs no page faults.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Pool(Arc<Mutex<Vec<Vec<u8>>>>);
+type Kept = Mutex<Vec<Vec<u8>>>;
+
+/// The pool of the passes that go on now: each layer's threads have an allocator's corner of their own, and a pool a pass
+/// would leave its chunks in all of them.
+static SHARED: Mutex<Weak<Kept>> = Mutex::new(Weak::new());
+
+/// Chunks that have been read, for others to use their memory: what has been here before costs no page faults. Goes
+/// with the last pass.
+#[derive(Debug, Clone)]
+pub(super) struct Pool(Arc<Kept>);
 
 impl Pool {
+    /// The pool that all passes of this process have.
+    pub fn shared() -> Self {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = shared.upgrade() {
+            return Self(kept);
+        }
+        let kept = Arc::default();
+        *shared = Arc::downgrade(&kept);
+        Self(kept)
+    }
+
     /// A chunk of [`CHUNK_BYTES`], of whatever content.
     pub fn take(&self) -> Vec<u8> {
         let mut chunk = self.kept().pop().unwrap_or_default();
