@@ -26,14 +26,16 @@ fn main() {
         "strip=symbols",
         "relocation-model=static",
         "target-feature=+crt-static",
-        // The start files of the targets that bring their own too.
-        "link-self-contained=no",
         "link-arg=-nostartfiles",
         "link-arg=-nostdlib",
         "link-arg=-static",
         "link-arg=-no-pie",
     ] {
         command.args(["-C", option]);
+    }
+    // Targets for musl bring start files of their own. For others the same option would take the compiler's linker away.
+    if variable("TARGET").ends_with("-musl") {
+        command.args(["-C", "link-self-contained=no"]);
     }
     let status = command
         .arg("-o")
