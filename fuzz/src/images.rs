@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use ketch_engine::image::{self, Silent};
-use ketch_engine::{Engine, EngineOptions, Forms};
+use ketch_engine::{Engine, EngineOptions, ErrorKind, Forms};
 use tempfile::TempDir;
 
 use crate::archives::scratch;
@@ -37,9 +37,14 @@ pub(crate) fn load(bytes: &[u8]) {
     let engine = engine();
     if let Ok(loaded) = image::load(engine, &archive[..], &[], &Silent) {
         for one in loaded {
-            let found = image::resolve(engine, one.id.as_str());
-            let Ok(found) = found else {
-                panic!("{} was loaded and is not there", one.id);
+            let found = match image::resolve(engine, one.id.as_str()) {
+                Ok(found) => found,
+                // Something else than an image, which is carried and can be removed.
+                Err(error) if error.kind == ErrorKind::Unsupported => {
+                    remove(engine, one.id.as_str());
+                    continue;
+                }
+                Err(error) => panic!("{} was loaded: {error}", one.id),
             };
             assert_eq!(found.id, one.id);
             for reference in &one.references {
@@ -48,17 +53,18 @@ pub(crate) fn load(bytes: &[u8]) {
                     "{reference}"
                 );
             }
-            if let Err(error) = image::remove(
-                engine,
-                one.id.as_str(),
-                &image::RemoveOptions {
-                    force: true,
-                    ..Default::default()
-                },
-            ) {
-                panic!("{} cannot be removed: {error}", one.id);
-            }
+            remove(engine, one.id.as_str());
         }
+    }
+}
+
+fn remove(engine: &Engine, id: &str) {
+    let options = image::RemoveOptions {
+        force: true,
+        ..Default::default()
+    };
+    if let Err(error) = image::remove(engine, id, &options) {
+        panic!("{id} cannot be removed: {error}");
     }
 }
 
