@@ -11,7 +11,7 @@ use ketch_test_support::{Cutter, How, World, eventually};
 use crate::operations::Operation;
 
 /// Points of an operation where it is ended in the short form.
-const SHORT: usize = 5;
+const SHORT: usize = 10;
 
 /// How much of a difference is shown.
 const SHOWN: usize = 40;
