@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use ketch_spec::runtime::Process as ProcessSpec;
+use ketch_spec::runtime::{NamespaceKind, Process as ProcessSpec};
 use ketch_sys::clone::{CloneOptions, clone_process};
 use ketch_sys::namespace::{self, Namespaces};
 use rustix::fs::{Mode, OFlags};
@@ -95,7 +95,7 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Process> {
     };
     // A child is in the pid namespace that its parent chose for it; all others it joins itself.
     let step = "clone a process into the container";
-    let back = namespaces::own(ketch_spec::runtime::NamespaceKind::Pid)?;
+    let back = namespaces::own(NamespaceKind::Pid)?;
     namespace::join(target, Namespaces::PID).during("join the container's pid namespace")?;
     let child = clone_process(&clone_options, || {
         let joining = Joining {
@@ -108,7 +108,7 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Process> {
         give_up(&theirs, joining.run(&theirs))
     })
     .during(step);
-    namespace::join(back, Namespaces::PID).during("return to the own pid namespace")?;
+    namespaces::return_to(back)?;
     drop(theirs);
     let mut process = Process::new(child?, ours);
     plan.limits.raise(process.pid())?;
@@ -143,19 +143,23 @@ fn kinds_to_join(target: BorrowedFd<'_>) -> Result<Namespaces> {
     }
     let kinds = kinds.without(Namespaces::PID);
     let pid = pid_of(target)?;
-    let step = "look at the container's user namespace";
-    let link = |process: &str| {
-        let path = PathBuf::from(format!("/proc/{process}/ns/user"));
-        std::fs::read_link(&path)
-            .map_err(|error| ketch_sys::Error::from_io("readlink", path, &error))
-            .during(step)
-    };
-    let same = link("self")? == link(&pid)?;
+    let same = link("self", NamespaceKind::User)? == link(&pid, NamespaceKind::User)?;
     Ok(if same {
         kinds.without(Namespaces::USER)
     } else {
         kinds
     })
+}
+
+/// Which namespace of the kind a process is in.
+fn link(process: &str, kind: NamespaceKind) -> Result<PathBuf> {
+    let path = PathBuf::from(format!(
+        "/proc/{process}/ns/{}",
+        namespaces::file_name(kind)
+    ));
+    std::fs::read_link(&path)
+        .map_err(|error| ketch_sys::Error::from_io("readlink", path, &error))
+        .during("look at the container's namespaces")
 }
 
 /// The process number that a pidfd is for; it is valid as long as the caller has not reaped the process.
@@ -217,7 +221,7 @@ impl Joining<'_> {
         }
         labels::set(self.plan.process)?;
         self.plan.limits.apply_score()?;
-        namespace::join(self.target, self.kinds).during("join the container's namespaces")?;
+        self.join()?;
         self.enter_root()?;
         if self.kinds.contains(Namespaces::USER) {
             become_root()?;
@@ -230,6 +234,26 @@ impl Joining<'_> {
         }
         wait_for_the_word(channel)?;
         Err(finish::finish(self.plan, channel))
+    }
+
+    /// Those that it shares with the container already cannot be joined again by the root of a user namespace, unless
+    /// they belong to that.
+    fn join(&self) -> Result<()> {
+        let step = "join the container's namespaces";
+        match namespace::join(self.target, self.kinds) {
+            Err(error) if error.errno == Errno::PERM => {
+                let pid = pid_of(self.target)?;
+                let mut others = Namespaces::empty();
+                for kind in JOIN_ORDER {
+                    let flag = namespaces::flag(kind);
+                    if self.kinds.contains(flag) && link("self", kind)? != link(&pid, kind)? {
+                        others |= flag;
+                    }
+                }
+                namespace::join(self.target, others).during(step)
+            }
+            other => other.during(step),
+        }
     }
 
     /// Joining a mount namespace leads to the root of that, which is not the container's if others are in it too.

@@ -58,6 +58,7 @@ pub use error::{Error, ErrorKind, Report, Result};
 pub use exec::{ExecOptions, exec};
 pub use hooks::{HookContext, HookError, State, Status};
 pub use labels::has_apparmor;
+pub use namespaces::is_in_user_namespace;
 pub use notify::NotifyAgent;
 pub use own_program::read_only_program;
 pub use parent::{BeforePlacing, Container, CreateOptions, create};

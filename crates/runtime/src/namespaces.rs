@@ -6,6 +6,7 @@ use std::path::Path;
 use ketch_spec::runtime::{IdMapping, Linux, LinuxTimeOffset, NamespaceKind};
 use ketch_sys::namespace::{self, Namespaces};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::error::{Called, During, Error, Result};
 use crate::procfs::Procfs;
@@ -219,10 +220,20 @@ pub(crate) fn own(kind: NamespaceKind) -> Result<OwnedFd> {
 }
 
 /// Whether the calling process is in a user namespace that does not have all ids.
-pub(crate) fn is_in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+pub fn is_in_user_namespace() -> bool {
     let all = ["0", "0", "4294967295"];
-    !map.split_whitespace().eq(all)
+    // A kernel without user namespaces has no such file.
+    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !map.split_whitespace().eq(all))
+}
+
+/// Children go into the caller's own pid namespace again.
+pub(crate) fn return_to(own: OwnedFd) -> Result<()> {
+    match namespace::join(own, Namespaces::PID) {
+        // In a user namespace whose processes have their numbers from outside of it, as those of a user's podman. Who
+        // is there is a command that makes one process.
+        Err(error) if error.errno == Errno::PERM && is_in_user_namespace() => Ok(()),
+        other => other.during("return to the own pid namespace"),
+    }
 }
 
 /// Runs `act` with children going into `pid_namespace`, and turns that back.
@@ -236,7 +247,7 @@ pub(crate) fn with_pid_namespace<T>(
     let back = own(NamespaceKind::Pid)?;
     namespace::join(pid_namespace.as_fd(), Namespaces::PID).during("join the pid namespace")?;
     let result = act();
-    namespace::join(back, Namespaces::PID).during("return to the own pid namespace")?;
+    return_to(back)?;
     result
 }
 

@@ -15,6 +15,7 @@ mod log;
 mod pause;
 mod ps;
 mod refused;
+mod rootless;
 mod run;
 mod shield;
 mod spec;
@@ -101,7 +102,7 @@ impl Globals {
         match self.rootless.as_str() {
             "true" => true,
             "false" => false,
-            _ => !rustix::process::geteuid().is_root(),
+            _ => rootless::may_lack_cgroups(),
         }
     }
 }
@@ -155,7 +156,7 @@ pub fn main(words: Vec<OsString>) -> u8 {
         let page = Arguments::command().render_help().to_string();
         return finish(&log, print(&page));
     };
-    let root = Root::new(globals.root.clone().unwrap_or_else(default_root));
+    let root = Root::new(globals.root.clone().unwrap_or_else(rootless::default_root));
     let context = Context { globals, root, log };
     if context.globals.debug {
         let words: Vec<OsString> = std::env::args_os().collect();
@@ -272,16 +273,6 @@ fn print_json(value: &impl serde::Serialize) -> Outcome {
     let mut text = serde_json::to_string_pretty(value).map_err(Failure::Json)?;
     text.push('\n');
     print(&text)
-}
-
-fn default_root() -> PathBuf {
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty());
-    match runtime {
-        Some(directory) if !rustix::process::geteuid().is_root() => {
-            PathBuf::from(directory).join("ketch/runtime")
-        }
-        _ => PathBuf::from("/run/ketch/runtime"),
-    }
 }
 
 /// `path` from the present directory.

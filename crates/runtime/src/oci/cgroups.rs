@@ -6,6 +6,7 @@ use std::time::Duration;
 use ketch_spec::runtime::{LinuxResources, Spec};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::error::{Error as Failure, Refusal, Result};
 use super::record::Asked;
@@ -84,7 +85,8 @@ impl Place {
         Ok(())
     }
 
-    /// Makes it; without the right to, the container has none if the caller has said so by `rootless`.
+    /// Makes it; without the right to, the container has none if the caller has said so by `rootless` and asks for no
+    /// limits. Rules for devices are none then: a user makes no devices.
     pub fn make(
         &mut self,
         spec: &Spec,
@@ -92,8 +94,7 @@ impl Place {
         warnings: &mut Vec<String>,
     ) -> Result<Option<Cgroup>> {
         match self.make_all(spec, warnings) {
-            Err(Failure::Runtime(error)) if rootless && may_not(&error) => {
-                warnings.push(format!("the container has no cgroup: {error}"));
+            Err(Failure::Runtime(error)) if rootless && may_not(&error) && !has_limits(spec) => {
                 self.path.clear();
                 Ok(None)
             }
@@ -143,6 +144,28 @@ impl Place {
             other => Ok(other?),
         }
     }
+}
+
+/// Whether a number or a name is given for anything but devices.
+fn has_limits(spec: &Spec) -> bool {
+    fn says_something(value: &Value) -> bool {
+        match value {
+            Value::Null => false,
+            Value::Bool(given) => *given,
+            Value::Number(number) => number.as_i64() != Some(0),
+            Value::String(text) => !text.is_empty(),
+            Value::Array(list) => list.iter().any(says_something),
+            Value::Object(fields) => fields.values().any(says_something),
+        }
+    }
+    let linux = spec.linux.as_ref();
+    let resources = linux.and_then(|linux| linux.resources.clone());
+    let Some(mut resources) = resources else {
+        return false;
+    };
+    resources.devices.clear();
+    // What cannot be written as JSON was not read from it either.
+    serde_json::to_value(resources).is_ok_and(|value| says_something(&value))
 }
 
 fn may_not(error: &Error) -> bool {
@@ -195,6 +218,29 @@ mod tests {
         assert_eq!(place("a.slice:b:c", true).unwrap(), "a.slice:b:c");
         assert!(place("a.slice:b:c", false).is_err());
         assert!(place("/a", true).is_err());
+    }
+
+    #[test]
+    fn limits_are_told_from_empty_words() {
+        let asked = |resources: &str| {
+            let text = format!(r#"{{"linux":{{"resources":{resources}}}}}"#);
+            has_limits(&serde_json::from_str(&text).unwrap())
+        };
+        for none in [
+            "{}",
+            r#"{"devices":[{"allow":false,"access":"rwm"}]}"#,
+            r#"{"memory":{},"cpu":{"shares":0,"cpus":""},"pids":{"limit":0},"hugepageLimits":[]}"#,
+        ] {
+            assert!(!asked(none), "{none}");
+        }
+        for some in [
+            r#"{"memory":{"limit":1}}"#,
+            r#"{"cpu":{"cpus":"0"}}"#,
+            r#"{"unified":{"memory.max":"1"}}"#,
+        ] {
+            assert!(asked(some), "{some}");
+        }
+        assert!(!has_limits(&Spec::default()));
     }
 
     #[test]
