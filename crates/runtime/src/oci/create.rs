@@ -236,13 +236,7 @@ fn fill(
     *surveyed = true;
     let class = plan_class(request, spec)?;
     let claim = class.as_ref().map(resctrl::Plan::claim);
-    let maker = Identity::of(std::process::id())?;
-    let asked =
-        asked_bytes(maker, &record.cgroup, claim, bytes).map_err(|source| Error::Parse {
-            path: request.bundle.join("config.json"),
-            source,
-        })?;
-    entry.write_asked(&asked)?;
+    write_asked(request, entry, record, claim, bytes)?;
     let class = class.map(resctrl::Plan::make).transpose()?;
     record.resctrl = class.as_ref().map(|class| class.claim().clone());
     let cgroup = record.cgroup.make(spec, request.rootless, warnings)?;
@@ -289,6 +283,23 @@ fn fill(
     // Commit point: from here on it is a container.
     entry.commit(record)?;
     Ok((container, console))
+}
+
+/// Writes down what there will be to remove, should this be killed.
+fn write_asked(
+    request: CreateRequest<'_>,
+    entry: &Entry,
+    record: &Record,
+    claim: Option<&resctrl::Claim>,
+    bytes: &[u8],
+) -> Result<()> {
+    let maker = Identity::of(std::process::id())?;
+    let asked =
+        asked_bytes(maker, &record.cgroup, claim, bytes).map_err(|source| Error::Parse {
+            path: request.bundle.join("config.json"),
+            source,
+        })?;
+    entry.write_asked(&asked)
 }
 
 /// The class of `linux.intelRdt`, not made yet.
