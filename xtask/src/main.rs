@@ -34,7 +34,8 @@ cargo xtask bench runtime   the OCI runtime, beside crun and runc
 cargo xtask bench images [ENGINE...]
                             pull, run, save, load and remove a large image, beside podman and docker
 cargo xtask conformance runtime [SUITE] [CHECK]
-                            others' tests of `ketch runtime`: runtime-tools, podman, containerd, docker
+                            others' tests of `ketch runtime`: runtime-tools, runc, crun, podman,
+                            podman-rootless, containerd, docker
 cargo xtask conformance images [CHECK]
                             docker, podman, skopeo and umoci as readers and writers of the same images
 cargo xtask fuzz [TARGET] [--seconds N]

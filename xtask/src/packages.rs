@@ -214,6 +214,58 @@ pub const CONFORMANCE: &[Package] = &[
         proof: "/usr/share/gocode/src/github.com/urfave/cli/cli.go",
     },
     Package {
+        name: "golang-github-containerd-console-dev",
+        proof: "/usr/share/gocode/src/github.com/containerd/console/console.go",
+    },
+    Package {
+        name: "golang-github-seccomp-libseccomp-golang-dev",
+        proof: "/usr/share/gocode/src/github.com/seccomp/libseccomp-golang/seccomp.go",
+    },
+    Package {
+        name: "golang-github-cyphar-filepath-securejoin-dev",
+        proof: "/usr/share/gocode/src/github.com/cyphar/filepath-securejoin/join.go",
+    },
+    Package {
+        name: "golang-github-sirupsen-logrus-dev",
+        proof: "/usr/share/gocode/src/github.com/sirupsen/logrus/logrus.go",
+    },
+    Package {
+        name: "libseccomp-dev",
+        proof: "/usr/include/seccomp.h",
+    },
+    Package {
+        name: "pkg-config",
+        proof: "/usr/bin/pkg-config",
+    },
+    Package {
+        name: "bats",
+        proof: "/usr/bin/bats",
+    },
+    Package {
+        name: "jq",
+        proof: "/usr/bin/jq",
+    },
+    Package {
+        name: "gawk",
+        proof: "/usr/bin/gawk",
+    },
+    Package {
+        name: "xz-utils",
+        proof: "/usr/bin/xz",
+    },
+    Package {
+        name: "python3-minimal",
+        proof: "/usr/bin/python3",
+    },
+    Package {
+        name: "uidmap",
+        proof: "/usr/bin/newuidmap",
+    },
+    Package {
+        name: "util-linux",
+        proof: "/usr/bin/setpriv",
+    },
+    Package {
         name: "git",
         proof: "/usr/bin/git",
     },

@@ -40,8 +40,12 @@ pub(crate) fn check_sysctl(name: &str, namespaces: &NamespacePlan) -> Result<()>
         NamespaceKind::Network
     } else if dotted.starts_with("fs.mqueue.") || IPC.contains(&dotted.as_str()) {
         NamespaceKind::Ipc
-    } else if matches!(dotted.as_str(), "kernel.hostname" | "kernel.domainname") {
+    } else if dotted == "kernel.domainname" {
         NamespaceKind::Uts
+    } else if dotted == "kernel.hostname" {
+        // as with other runtimes: two places that say it could say different things
+        let reason = "it is what hostname is for";
+        return Err(Error::invalid(format!("linux.sysctl {name}"), reason));
     } else {
         let reason = "it is not in a namespace of its own";
         return Err(Error::invalid(format!("linux.sysctl {name}"), reason));
@@ -146,6 +150,8 @@ mod tests {
             assert!(error.contains("no name of a setting"), "{name}: {error}");
         }
         check_sysctl("net/ipv4/conf/eth0.1/mtu", &all).unwrap();
+        check_sysctl("kernel.domainname", &all).unwrap();
+        assert!(check_sysctl("kernel.hostname", &all).is_err());
         let namespaces = NamespacePlan::default();
         for name in [
             "net.core.somaxconn",

@@ -32,6 +32,86 @@ pub const KNOWN: &[Known] = &[
         check: "poststart",
         reason: "the test expects a shell to have printed something before the hooks run; the specification only wants it to have been executed, and with ketch that is certain",
     },
+    Known {
+        suite: "runc",
+        check: "debug: global --debug",
+        reason: "the test looks for words of runc's own steps; ketch's log tells its own",
+    },
+    Known {
+        suite: "runc",
+        check: "debug: global --debug to --log",
+        reason: "the same",
+    },
+    Known {
+        suite: "runc",
+        check: "debug: global --debug to --log --log-format 'text'",
+        reason: "the same",
+    },
+    Known {
+        suite: "runc",
+        check: "debug: global --debug to --log --log-format 'json'",
+        reason: "the same",
+    },
+    Known {
+        suite: "runc",
+        check: "exec: runc --debug exec",
+        reason: "the same",
+    },
+    Known {
+        suite: "runc",
+        check: "exec: runc --debug --log exec",
+        reason: "the same",
+    },
+    Known {
+        suite: "runc",
+        check: "help: runc -h",
+        reason: "the test looks for runc's name and the layout of its pages",
+    },
+    Known {
+        suite: "runc",
+        check: "help: runc command -h",
+        reason: "the same",
+    },
+    Known {
+        suite: "runc",
+        check: "help: runc foo -h",
+        reason: "the same",
+    },
+    Known {
+        suite: "runc",
+        check: "version: runc version",
+        reason: "the test looks for runc's name; ketch gives its own, and the specification's version in the same form",
+    },
+    Known {
+        suite: "runc",
+        check: "cgroups: runc exec (cgroup v1+hybrid joins correct cgroup)",
+        reason: "on hybrid machines containers are in groups of version 1, where the controllers are; one in the hierarchy of version 2 would limit nothing",
+    },
+    Known {
+        suite: "runc",
+        check: "cgroups: runc run/create should warn about a non-empty cgroup",
+        reason: "a group with others' processes is refused, see above: they would be killed with the container",
+    },
+    Known {
+        suite: "runc",
+        check: "exec: runc exec --cgroup sub-cgroups [v1]",
+        reason: "on version 1 a container has groups of the controllers that its limits need; the test wants one of cpu without a limit",
+    },
+    Known {
+        suite: "runc",
+        check: "seccomp: runc run [seccomp] (startContainer hook)",
+        reason: "the hook fails as it must; the test wants the words of runc 1.1, ketch has those of 1.2, which name the hook's kind",
+    },
+    Known {
+        suite: "runc",
+        check: "update: update devices [minimal transition rules]",
+        reason: "the test's rule has an access `a`, which the specification does not know and runc leaves out in silence; ketch refuses it by name",
+    },
+    Known {
+        suite: "crun",
+        check: "test_hooks: test-hook-env-inherit",
+        reason: "hooks without `env` have no environment, see above",
+    },
 ];
 
 /// The reason for a listed difference.

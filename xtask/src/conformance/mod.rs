@@ -1,5 +1,5 @@
-//! Others' tests of `ketch runtime`: the specification's own validation programs, and podman, containerd and Docker
-//! from Debian's packages with ketch as their runtime. runc is the judge of what can pass on this machine: ketch must
+//! Others' tests of `ketch runtime`: the specification's own validation programs, the tests that runc and crun have of
+//! themselves, and podman, containerd and Docker from Debian's packages with ketch as their runtime. runc is the judge of what can pass on this machine: ketch must
 //! pass what runc passes, or the difference is listed with its reason.
 //!
 //! Everything runs in private namespaces with an empty `/run`, so that daemons, networks and mounts of the run end
@@ -23,11 +23,22 @@ mod image_cases;
 pub mod images;
 mod known;
 mod leaks;
+mod own_tests;
 mod podman;
 mod programs;
+mod rootless;
+mod sources;
 
 /// The suites, in the order they run.
-const SUITES: [&str; 4] = ["runtime-tools", "podman", "containerd", "docker"];
+const SUITES: [&str; 7] = [
+    "runtime-tools",
+    "runc",
+    "crun",
+    "podman",
+    "podman-rootless",
+    "containerd",
+    "docker",
+];
 
 /// Files of the run; on the private `/run`.
 const PLACE: &str = "/run/ketch-conformance";
@@ -73,6 +84,13 @@ pub fn run(words: &[&str]) -> Outcome {
         timed.step("Build the specification's validation programs", || {
             programs::build(&work, &programs, &archive)
         })?;
+    }
+    for suite in ["runc", "crun"] {
+        if wanted.contains(&suite) {
+            timed.step(&format!("Fetch and build the tests of {suite}"), || {
+                own_tests::build(suite, &work, &archive)
+            })?;
+        }
     }
     privileges::explain("to run containers");
     timed.step("Run the checks", || {
@@ -148,11 +166,15 @@ pub fn run_inside(words: &[&str]) -> Outcome {
         .collect();
     fs::create_dir_all(PLACE).map_err(|error| format!("{PLACE}: {error}"))?;
     let runtimes = runtimes(Path::new(ketch))?;
+    let work = Path::new(programs).parent().unwrap_or(Path::new("/"));
     let mut rows = Vec::new();
     for suite in wanted_suites(words) {
         let found = match suite {
             "runtime-tools" => programs::run(Path::new(programs), &runtimes, &checks),
+            "runc" => own_tests::run("runc", work, &runtimes[..2], &checks),
+            "crun" => own_tests::run("crun", work, &runtimes, &checks),
             "podman" => podman::run(Path::new(archive), &runtimes[..2], &checks),
+            "podman-rootless" => rootless::run(Path::new(archive), &runtimes[..2], &checks),
             "containerd" => containerd::run(Path::new(archive), &runtimes[..2], &checks),
             _ => docker::run(Path::new(archive), &runtimes[..2], &checks),
         };

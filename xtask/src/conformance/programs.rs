@@ -7,9 +7,10 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use super::leaks::Snapshot;
-use super::{PLACE, Row, Runtime, Verdict, bounded};
+use super::{PLACE, Row, Runtime, Verdict, bounded, sources};
 use crate::Outcome;
 
+const PACKAGE: &str = "golang-github-opencontainers-runtime-tools";
 const REPOSITORY: &str = "https://github.com/opencontainers/runtime-tools";
 const IMPORT_PATH: &str = "src/github.com/opencontainers/runtime-tools";
 /// Where Debian's packages keep the sources of Go libraries.
@@ -32,6 +33,10 @@ pub fn build(work: &Path, programs: &Path, archive: &Path) -> Outcome {
     let _ = fs::remove_dir_all(&gopath);
     make(&source)?;
     make(programs)?;
+    let tap = source.join("vendor/github.com/mndrix/tap-go");
+    make(&tap)?;
+    fs::write(tap.join("tap.go"), include_str!("tap.go"))
+        .map_err(|error| format!("{}: {error}", tap.display()))?;
     // Debian packages the libraries of the same repository: a checkout that lacks some is completed with them
     let libraries = Path::new(DEBIAN_GOPATH).join(IMPORT_PATH);
     for tree in [libraries.as_path(), checkout.as_path()] {
@@ -57,10 +62,13 @@ pub fn build(work: &Path, programs: &Path, archive: &Path) -> Outcome {
     root_archive(archive, programs)
 }
 
-/// The checkout named by `KETCH_RUNTIME_TOOLS`, or a fresh clone.
+/// The checkout named by `KETCH_RUNTIME_TOOLS`, the sources of Debian's package, or a fresh clone.
 fn checkout(work: &Path) -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("KETCH_RUNTIME_TOOLS") {
         return Some(path.into());
+    }
+    if let Some(tree) = sources::fetch(work, PACKAGE, "validation/default") {
+        return Some(tree);
     }
     let clone = work.join("runtime-tools");
     if clone.join("validation").exists() {
