@@ -14,8 +14,14 @@ use crate::Outcome;
 const FILE_SECONDS: u32 = 240;
 /// Lines of a failed test that are kept.
 const DETAIL_LINES: usize = 14;
-/// Files that judge nothing here: the network is needed, or programs that Debian does not have.
-const LEFT_OUT: [&str; 3] = ["spec.bats", "checkpoint.bats", "mounts_sshfs.bats"];
+/// Files that judge nothing here: the network is needed, or programs that Debian does not have. That of crun's listener
+/// wants one where no call is to be notified of, against the specification, and waits for ever with runc too.
+const LEFT_OUT: [&str; 4] = [
+    "spec.bats",
+    "checkpoint.bats",
+    "mounts_sshfs.bats",
+    "test_seccomp.py",
+];
 
 /// What runs a test of crun: `$RUNTIME` with the flags that only crun has left out or said otherwise.
 const AS_RUNC: &str = r#"#!/bin/bash
@@ -236,7 +242,14 @@ fn file_rows(suite: &'static str, file: &str, results: Vec<(Tests, Verdict)>) ->
         .map(|(tests, _)| tests.iter().map(|(name, _)| name.clone()).collect())
         .unwrap_or_default();
     let stem = file.split('.').next().unwrap_or(file);
-    let (mut lists, lefts): (Vec<Tests>, Vec<Verdict>) = results.into_iter().unzip();
+    let (mut lists, mut lefts): (Vec<Tests>, Vec<Verdict>) = results.into_iter().unzip();
+    for (_, left) in lists
+        .iter()
+        .zip(&mut lefts)
+        .filter(|(list, _)| list.is_empty())
+    {
+        left.failures.insert("it tells of no test".to_owned());
+    }
     let mut rows = Vec::new();
     for name in names {
         let verdicts = lists.iter_mut().map(|tests| {
