@@ -172,7 +172,8 @@ impl Tree {
     }
 }
 
-/// What tests that fail leave: groups, frozen ones among them, and processes in them.
+/// What tests leave: groups, frozen ones among them, and processes in them; directories where hierarchies could be
+/// mounted; a null device that crun has given away.
 fn clean_up(runtime: &Runtime) {
     let _ = bounded(20, "sh")
         .args([
@@ -183,7 +184,8 @@ fn clean_up(runtime: &Runtime) {
              done
              pkill -KILL -x recvtty; pkill -KILL -x seccompagent; sleep 0.2
              rmdir /sys/fs/cgroup/*/frozen /sys/fs/cgroup/*/runc-cgroups-integration-test/* \
-                /sys/fs/cgroup/*/runc-cgroups-integration-test",
+                /sys/fs/cgroup/*/runc-cgroups-integration-test /sys/fs/cgroup/*
+             chown 0:0 /dev/null",
         ])
         .env("RUNTIME", &runtime.program)
         .stdout(std::process::Stdio::null())
