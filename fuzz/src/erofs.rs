@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use crate::trees::{CONTENT_BYTES, Node, Tree};
+use crate::trees::{CONTENT_BYTES, Node, Tree, name_firsts};
 
 const BLOCK: u64 = 512;
 const SLOT: u64 = 32;
@@ -78,13 +78,7 @@ pub(crate) fn read(bytes: &[u8], archive: &[u8]) -> Tree {
         }
         tree.insert(path, image.node(inode));
     }
-    let mut firsts: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
-    for path in tree.keys() {
-        firsts.entry(numbers[path]).or_insert_with(|| path.clone());
-    }
-    for (path, node) in &mut tree {
-        node.first.clone_from(&firsts[&numbers[path]]);
-    }
+    name_firsts(&mut tree, &numbers);
     tree
 }
 

@@ -36,15 +36,20 @@ pub(crate) fn read(root: &Path) -> Tree {
     let mut tree = Tree::new();
     let mut numbers = BTreeMap::new();
     one(root, Vec::new(), &mut tree, &mut numbers);
-    // The first path of a file in the order of paths, whichever was read first.
+    name_firsts(&mut tree, &numbers);
+    tree
+}
+
+/// Sets the first path of each file, in the order of paths, whichever was read first; `numbers` tells which paths are of
+/// the same file.
+pub(crate) fn name_firsts(tree: &mut Tree, numbers: &BTreeMap<Vec<u8>, u64>) {
     let mut firsts: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
     for path in tree.keys() {
         firsts.entry(numbers[path]).or_insert_with(|| path.clone());
     }
-    for (path, node) in &mut tree {
+    for (path, node) in tree {
         node.first.clone_from(&firsts[&numbers[path]]);
     }
-    tree
 }
 
 fn one(path: &Path, name: Vec<u8>, tree: &mut Tree, numbers: &mut BTreeMap<Vec<u8>, u64>) {

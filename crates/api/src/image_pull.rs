@@ -127,10 +127,7 @@ fn words(tag: &Reference, event: PullEvent) -> Vec<Value> {
             digest,
             reason,
             after_s,
-        } => {
-            let text = format!("Retrying in {after_s} seconds: {reason}");
-            vec![of_layer(&digest, &text)]
-        }
+        } => vec![transfer::retrying(&digest, &reason, after_s)],
         PullEvent::Verifying { digest } => vec![of_layer(&digest, "Verifying Checksum")],
         PullEvent::Unpacking { digest } => vec![of_layer(&digest, "Extracting")],
         PullEvent::Done { digest } => vec![of_layer(&digest, "Pull complete")],

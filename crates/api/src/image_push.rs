@@ -81,10 +81,7 @@ fn words(layers: &Mutex<BTreeSet<Digest>>, event: PullEvent) -> Vec<Value> {
             digest,
             reason,
             after_s,
-        } => {
-            let text = format!("Retrying in {after_s} seconds: {reason}");
-            about(&digest, of_layer(&digest, &text))
-        }
+        } => about(&digest, transfer::retrying(&digest, &reason, after_s)),
         PullEvent::Resolving { .. }
         | PullEvent::Verifying { .. }
         | PullEvent::Unpacking { .. }

@@ -49,6 +49,14 @@ const fn verb(method: &'static str, pattern: &'static str, handler: Handler) -> 
     }
 }
 
+const fn upload(method: &'static str, pattern: &'static str, handler: Uploader) -> Route {
+    Route {
+        method,
+        pattern,
+        action: Action::Upload(handler),
+    }
+}
+
 const fn not_served(method: &'static str, pattern: &'static str) -> Route {
     Route {
         method,
@@ -107,19 +115,11 @@ pub const ROUTES: &[Route] = &[
     verb("GET", "/images/get", archive::save),
     verb("GET", "/images/{name}/get", archive::save_one),
     verb("POST", "/images/prune", archive::prune_images),
-    Route {
-        method: "POST",
-        pattern: "/images/load",
-        action: Action::Upload(archive::load),
-    },
+    upload("POST", "/images/load", archive::load),
     verb("POST", "/build/prune", archive::prune_cache),
     verb("GET", "/events", events::handle),
     verb("GET", "/system/df", archive::usage),
-    Route {
-        method: "POST",
-        pattern: "/images/create",
-        action: Action::Upload(image_pull::handle),
-    },
+    upload("POST", "/images/create", image_pull::handle),
     verb("POST", "/images/{name}/push", image_push::handle),
     verb("GET", "/images/search", registry::search),
     verb("GET", "/distribution/{name}/json", registry::distribution),

@@ -175,6 +175,12 @@ pub fn progress(digest: &Digest, status: &str, done_bytes: u64, total_bytes: u64
     })
 }
 
+/// A message about a layer that is tried again.
+pub fn retrying(digest: &Digest, reason: &str, after_s: u64) -> Value {
+    let text = format!("Retrying in {after_s} seconds: {reason}");
+    of_layer(digest, &text)
+}
+
 /// The first 12 digits.
 fn short(digest: &Digest) -> String {
     digest.hex().chars().take(12).collect()

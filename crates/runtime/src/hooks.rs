@@ -329,10 +329,8 @@ fn run(
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .called("pipe2")
         .during(step)?;
-    let (ours, theirs) = match confined.map(|confined| confined.channel()).transpose()? {
-        Some(Some((ours, theirs))) => (Some(ours), Some(theirs)),
-        _ => (None, None),
-    };
+    let channel = confined.map(|confined| confined.channel()).transpose()?;
+    let (ours, theirs) = channel.flatten().unzip();
     let mut keep = vec![stdin.as_raw_fd(), writer.as_raw_fd()];
     keep.extend(theirs.iter().map(|theirs| theirs.as_fd().as_raw_fd()));
     let options = CloneOptions {

@@ -8,9 +8,9 @@ mod stages;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, OnceLock};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use ketch_spec::Digest;
@@ -119,7 +119,7 @@ struct Signals {
     /// Nobody makes anything of the bytes any more.
     deaf: AtomicBool,
     /// A thread has stopped because of the bytes themselves.
-    fault: OnceLock<()>,
+    fault: AtomicBool,
 }
 
 /// Takes a blob's bytes in order.
@@ -226,7 +226,7 @@ impl<'scope> Feeder<'scope, '_> {
             let _ = running.chunks.send(chunk);
         }
         let Signals { deaf, fault } = self.signals;
-        Ok(!deaf.load(Ordering::Relaxed) || fault.get().is_some())
+        Ok(!deaf.load(Ordering::Relaxed) || fault.load(Ordering::Relaxed))
     }
 
     /// Begins the threads, now that the first bytes are known.

@@ -217,15 +217,7 @@ fn now() -> u64 {
 #[test]
 fn registries_are_reached_with_the_clients_credentials() {
     let world = World::with_busybox();
-    let passwords = world.file(
-        "htpasswd",
-        "me:$2y$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n",
-    );
-    let auth = format!(
-        "auth: {{htpasswd: {{realm: test, path: {}}}}}\n",
-        passwords.display()
-    );
-    let registry = Registry::start_with(&world, &auth);
+    let registry = Registry::start_for_user(&world);
     let name = registry.reference("team/box");
     let server = Server::start(&world);
     let json = "-H 'Content-Type: application/json'";

@@ -5,18 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use ketch_test_support::{Registry, World};
 use serde_json::Value;
 
-/// `me` with the password `s3cret`, by crypt(3).
-const PASSWORDS: &str = "me:$2y$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n";
-
 #[test]
 fn login_keeps_a_password_and_logout_forgets_it() {
     let world = World::with_busybox();
-    let passwords = world.file("htpasswd", PASSWORDS);
-    let auth = format!(
-        "auth: {{htpasswd: {{realm: test, path: {}}}}}\n",
-        passwords.display()
-    );
-    let registry = Registry::start_with(&world, &auth);
+    let registry = Registry::start_for_user(&world);
     let name = registry.reference("box:1");
     let host = name.split('/').next().expect("a host");
     world.run(&format!("tag busybox {name}")).ok();
@@ -66,12 +58,7 @@ fn login_keeps_a_password_and_logout_forgets_it() {
 #[test]
 fn a_password_is_asked_for_without_showing_it() {
     let world = World::empty();
-    let passwords = world.file("htpasswd", PASSWORDS);
-    let auth = format!(
-        "auth: {{htpasswd: {{realm: test, path: {}}}}}\n",
-        passwords.display()
-    );
-    let registry = Registry::start_with(&world, &auth);
+    let registry = Registry::start_for_user(&world);
     let host = registry.reference("");
     let host = host.trim_end_matches('/');
     let no_terminal = world.run(&format!("login -u me {host}")).fails(1);

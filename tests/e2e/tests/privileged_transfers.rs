@@ -149,15 +149,7 @@ fn an_interrupted_pull_is_continued_by_the_next() {
 #[test]
 fn the_environment_may_hold_credentials() {
     let world = World::with_busybox();
-    let passwords = world.file(
-        "htpasswd",
-        "me:$2y$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n",
-    );
-    let auth = format!(
-        "auth: {{htpasswd: {{realm: test, path: {}}}}}\n",
-        passwords.display()
-    );
-    let registry = Registry::start_with(&world, &auth);
+    let registry = Registry::start_for_user(&world);
     let name = registry.reference("box:1");
     world.run(&format!("tag busybox {name}")).ok();
     world.run(&format!("push {name}")).fails(1);

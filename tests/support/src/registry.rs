@@ -9,6 +9,9 @@ pub struct Registry {
     process: Child,
 }
 
+/// `me` with the password `s3cret`, by crypt(3).
+const PASSWORDS: &str = "me:$2y$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n";
+
 /// Where it listens, in the world's namespace.
 pub const ADDRESS: &str = "127.0.0.1:5000";
 
@@ -18,8 +21,17 @@ impl Registry {
         Self::start_with(world, "")
     }
 
-    /// Starts one with more settings, such as who may use it.
-    pub fn start_with(world: &World, settings: &str) -> Self {
+    /// Starts one that only `me` may use, with the password `s3cret`.
+    pub fn start_for_user(world: &World) -> Self {
+        let passwords = world.file("htpasswd", PASSWORDS);
+        let path = passwords.display();
+        Self::start_with(
+            world,
+            &format!("auth: {{htpasswd: {{realm: test, path: {path}}}}}\n"),
+        )
+    }
+
+    fn start_with(world: &World, settings: &str) -> Self {
         let storage = world.path().join("registry");
         let config = world.file(
             "registry.yml",

@@ -19,15 +19,33 @@ pid() { d inspect -f '{{.State.Pid}}' "$1"; }
 
 const AFTER: &str = "set +e; for id in $(d ps -aq); do d rm -f -v $id; done";
 
+/// Where Debian has the daemon.
+const DOCKERD: &str = "/usr/sbin/dockerd";
+
 /// Runs the checks.
 pub fn run(archive: &Path, runtimes: &[Runtime], wanted: &[&str]) -> Result<Vec<Row>, String> {
-    if !Path::new("/usr/sbin/dockerd").exists() {
-        return Err("dockerd is not installed".to_owned());
-    }
     let place = Path::new(PLACE);
     fs::create_dir_all(place.join("docker-client"))
         .map_err(|error| format!("{}: {error}", place.display()))?;
-    let mut command = Command::new("/usr/sbin/dockerd");
+    let runtime = format!("ketch={}", runtimes[0].program.display());
+    let _daemon = start(place, &["--add-runtime", &runtime])?;
+    let suite = Suite {
+        name: "docker",
+        before: BEFORE,
+        after: AFTER,
+    };
+    let import = format!("d import {} busybox", archive.display());
+    case::shell(&suite, &import, &runtimes[1])?;
+    Ok(case::run(&suite, CASES, runtimes, wanted))
+}
+
+/// Starts a daemon of Docker with all of its files below `place`, and these words besides.
+pub fn start(place: &Path, words: &[&str]) -> Result<Daemon, String> {
+    if !Path::new(DOCKERD).exists() {
+        return Err(format!("{DOCKERD} is not there: install docker.io"));
+    }
+    let socket = place.join("docker.socket");
+    let mut command = Command::new(DOCKERD);
     command
         .args(["--cgroup-parent", "/ketch-conformance"])
         .arg("--data-root")
@@ -37,22 +55,9 @@ pub fn run(archive: &Path, runtimes: &[Runtime], wanted: &[&str]) -> Result<Vec<
         .arg("--pidfile")
         .arg(place.join("docker.pid"))
         .arg("--host")
-        .arg(format!("unix://{}", place.join("docker.socket").display()))
-        .arg("--add-runtime")
-        .arg(format!("ketch={}", runtimes[0].program.display()));
-    let _daemon = Daemon::start(
-        command,
-        &place.join("docker.log"),
-        &place.join("docker.socket"),
-    )?;
-    let suite = Suite {
-        name: "docker",
-        before: BEFORE,
-        after: AFTER,
-    };
-    let import = format!("d import {} busybox", archive.display());
-    case::shell(&suite, &import, &runtimes[1])?;
-    Ok(case::run(&suite, CASES, runtimes, wanted))
+        .arg(format!("unix://{}", socket.display()))
+        .args(words);
+    Daemon::start(command, &place.join("docker.log"), &socket)
 }
 
 const CASES: &[Case] = &[

@@ -9,7 +9,7 @@ use std::process::Command;
 use super::case::{self, Suite};
 use super::daemon::Daemon;
 use super::image_cases::CASES;
-use super::{PLACE, Runtime, build_ketch, print_detail, run_inside_namespaces};
+use super::{PLACE, Runtime, build_ketch, docker, print_detail, run_inside_namespaces};
 use crate::shell::{self, Timed};
 use crate::{Outcome, base_images, packages, privileges};
 
@@ -138,7 +138,10 @@ fn start(ketch: &Path) -> Result<Vec<Daemon>, String> {
             std::net::TcpStream::connect(address).is_ok()
         })?);
     }
-    daemons.push(docker(place)?);
+    daemons.push(docker::start(
+        place,
+        &["--bridge=none", "--iptables=false"],
+    )?);
     let mut command = Command::new(ketch);
     command
         .args(["api", "serve"])
@@ -148,28 +151,4 @@ fn start(ketch: &Path) -> Result<Vec<Daemon>, String> {
     let socket = place.join("ketch/run/api.sock");
     daemons.push(Daemon::start(command, &place.join("api.log"), &socket)?);
     Ok(daemons)
-}
-
-fn docker(place: &Path) -> Result<Daemon, String> {
-    let program = "/usr/sbin/dockerd";
-    if !Path::new(program).exists() {
-        return Err(format!("{program} is not there: install docker.io"));
-    }
-    let mut command = Command::new(program);
-    command
-        .args(["--bridge=none", "--iptables=false"])
-        .args(["--cgroup-parent", "/ketch-conformance"])
-        .arg("--data-root")
-        .arg(place.join("docker"))
-        .arg("--exec-root")
-        .arg(place.join("docker-run"))
-        .arg("--pidfile")
-        .arg(place.join("docker.pid"))
-        .arg("--host")
-        .arg(format!("unix://{}", place.join("docker.socket").display()));
-    Daemon::start(
-        command,
-        &place.join("docker.log"),
-        &place.join("docker.socket"),
-    )
 }

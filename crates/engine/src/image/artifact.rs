@@ -202,11 +202,7 @@ pub(super) fn remove(
     };
     let name = wanted.parse::<Reference>().ok();
     let name = name.filter(|name| name.digest.is_some() || artifact.references.contains(name));
-    let records = engine.store().images().map_err(ImageError::from)?;
-    let of_it = records
-        .into_iter()
-        .filter(|record| record.target.digest == artifact.id);
-    let names: Vec<Reference> = of_it.filter_map(|record| record.reference).collect();
+    let names = names_of(engine, &artifact)?;
     let mut repositories: Vec<String> = names.iter().map(Reference::name).collect();
     repositories.dedup();
     if name.is_none() && !force && repositories.len() > 1 {
@@ -224,25 +220,33 @@ pub(super) fn remove(
     let meant: Vec<Reference> = names.iter().filter(is_meant).cloned().collect();
     let mut removed = untag(engine, &artifact.id, &meant)?;
     if collect(engine)?.blobs.contains(&artifact.id) {
-        let id = artifact.id.to_string();
-        tell(engine, event::Event::now("image", "delete", id.clone()));
-        removed.push(RemovedImage::Deleted(id));
+        removed.push(deleted(engine, &artifact.id));
     }
     Ok(Some(removed))
 }
 
 /// Takes all names of an artifact away, for a prune that collects afterwards.
 pub(super) fn remove_records(engine: &Engine, artifact: &Image) -> Result<Vec<RemovedImage>> {
+    let names = names_of(engine, artifact)?;
+    let mut removed = untag(engine, &artifact.id, &names)?;
+    removed.push(deleted(engine, &artifact.id));
+    Ok(removed)
+}
+
+/// All names that records have for an artifact.
+fn names_of(engine: &Engine, artifact: &Image) -> Result<Vec<Reference>> {
     let records = engine.store().images().map_err(ImageError::from)?;
     let of_it = records
         .into_iter()
         .filter(|record| record.target.digest == artifact.id);
-    let names: Vec<Reference> = of_it.filter_map(|record| record.reference).collect();
-    let mut removed = untag(engine, &artifact.id, &names)?;
-    let id = artifact.id.to_string();
+    Ok(of_it.filter_map(|record| record.reference).collect())
+}
+
+/// Tells that it has gone.
+fn deleted(engine: &Engine, id: &Digest) -> RemovedImage {
+    let id = id.to_string();
     tell(engine, event::Event::now("image", "delete", id.clone()));
-    removed.push(RemovedImage::Deleted(id));
-    Ok(removed)
+    RemovedImage::Deleted(id)
 }
 
 fn untag(engine: &Engine, id: &Digest, names: &[Reference]) -> Result<Vec<RemovedImage>> {

@@ -41,7 +41,8 @@ pub struct ListFilter {
     pub until: Option<Timestamp>,
 }
 
-/// The images, and artifacts, that pass the filter, the newest first. A `reference` filter also takes away the names that do not match.
+/// The images, and artifacts, that pass the filter, the newest first. A `reference` filter also takes away the names
+/// that do not match.
 ///
 /// # Errors
 /// `NotFound` if the image of `before` or `since` is not here, `Invalid` for a malformed pattern.

@@ -1,7 +1,7 @@
 //! `registries.toml`: mirrors, other locations, insecure hosts, and certificates of registries. The format is in
 //! docs/registries.md.
 
-use std::io::{self};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ketch_registry::{HostTrust, Rule};

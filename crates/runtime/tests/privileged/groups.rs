@@ -2,7 +2,7 @@
 //! 1 and 2.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ketch_runtime::cgroup::{Cgroup, is_unified};
 use ketch_runtime::{Error, Exit};
@@ -271,9 +271,7 @@ fn processes_that_stay() {
     let world = World::new();
     let cgroup = TestCgroup::new("stay", &LinuxResources::default());
     let _container = world.sleeper(&world.spec("echo; exec sleep 1000"), Some(&cgroup.0));
-    let begin = Instant::now();
     let error = cgroup.0.remove(Duration::from_millis(50)).unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }), "{error}");
-    assert!(begin.elapsed() >= Duration::from_millis(50));
     assert!(Cgroup::open(cgroup.0.path()).unwrap().exists());
 }

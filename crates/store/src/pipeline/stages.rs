@@ -1,7 +1,6 @@
 //! What the threads of a pass do.
 
 use std::io::{self, BufRead, Read};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 
@@ -58,7 +57,7 @@ pub(super) fn decode(
     chunks: Receiver<Vec<u8>>,
     plain: &SyncSender<Vec<u8>>,
     pool: &Pool,
-    fault: &OnceLock<()>,
+    fault: &AtomicBool,
 ) -> Result<()> {
     let mut source = Decoder::new(compression, Chunks::new(chunks, pool.clone()))?;
     let mut total = 0u64;
@@ -76,7 +75,7 @@ pub(super) fn decode(
         }
     };
     if result.is_err() {
-        let _ = fault.set(());
+        fault.store(true, Ordering::Relaxed);
     }
     result
 }
@@ -111,11 +110,11 @@ pub(super) fn too_large() -> Error {
 
 /// Makes the layer, then reads on to the end: what comes behind the archive's end counts for the digest. `fault` as in
 /// [`decode`].
-pub(super) fn make(making: Making, chunks: Chunks, fault: &OnceLock<()>) -> Result<Made> {
+pub(super) fn make(making: Making, chunks: Chunks, fault: &AtomicBool) -> Result<Made> {
     let mut reader = Reader::new(chunks);
     let made = making.run(&mut reader);
     if made.as_ref().is_err_and(TarError::is_of_content) {
-        let _ = fault.set(());
+        fault.store(true, Ordering::Relaxed);
     }
     let made = made?;
     let mut rest = reader.into_inner();

@@ -212,12 +212,7 @@ fn find(engine: &Engine, text: &str) -> Result<Vec<(Image, Option<Reference>)>> 
         && repository.digest.is_none()
     {
         let mut found = Vec::new();
-        let artifacts = artifact::read_all(engine)?;
-        for image in artifacts.iter().filter(|one| {
-            one.references
-                .iter()
-                .any(|name| name.name() == repository.name())
-        }) {
+        for image in artifact::read_all(engine)? {
             let names = image.references.iter();
             for name in names.filter(|name| name.name() == repository.name()) {
                 found.push((image.clone(), Some(name.clone())));
