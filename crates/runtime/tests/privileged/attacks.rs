@@ -11,7 +11,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::mount::{MountFlags, mount_bind, mount_remount};
 
 use crate::Case;
-use crate::entering::{Elsewhere, own_mounts};
+use crate::entering::{Elsewhere, own_mounts, own_shared_mounts};
 use crate::world::{Change, World, exec_options, mount, pipes};
 
 pub const CASES: &[Case] = &[
@@ -216,6 +216,7 @@ impl Drop for Exchanger {
 /// CVE-2021-30465: another container that has the same volume exchanges a directory for a link while it is mounted in.
 fn symlink_exchange() {
     let world = World::new();
+    own_shared_mounts();
     let (volume, outside) = (
         world.scratch().join("volume"),
         world.scratch().join("outside"),

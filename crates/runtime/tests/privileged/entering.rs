@@ -41,6 +41,17 @@ pub fn own_mounts() {
     .unwrap();
 }
 
+/// The same, for looking at what is mounted before and after: what others on the machine mount meanwhile does not count,
+/// and what a container mounts comes here unless it is kept from it, as on a host that systemd has set up.
+pub fn own_shared_mounts() {
+    own_mounts();
+    mount_change(
+        "/",
+        MountPropagationFlags::SHARED | MountPropagationFlags::REC,
+    )
+    .unwrap();
+}
+
 fn run(options: CreateOptions<'_>, output: crate::world::Output) -> Outcome {
     let mut container = ketch_runtime::create(options).unwrap_or_else(|error| panic!("{error}"));
     container.start().unwrap_or_else(|error| panic!("{error}"));
@@ -168,6 +179,7 @@ impl Drop for Elsewhere {
 
 fn in_a_joined_namespace() {
     let world = World::new();
+    own_shared_mounts();
     let elsewhere = Elsewhere::new(&["--mount", "--propagation", "private"]);
     let mounts = || fs::read_to_string(elsewhere.file("mountinfo")).unwrap();
     let (before, ours) = (

@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use ketch_spec::runtime::{LinuxDevice, LinuxSeccomp, SeccompSyscall};
 
 use crate::Case;
+use crate::entering::own_shared_mounts;
 use crate::world::{Change, World, list, mount, pipes};
 
 pub const CASES: &[Case] = &[
@@ -145,6 +146,7 @@ fn read_only_root() {
 
 fn root_is_not_on_the_host() {
     let world = World::new();
+    own_shared_mounts();
     let before = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     let mut container = world.sleeper(&world.spec("echo; exec sleep 1000"), None);
     let during = std::fs::read_to_string("/proc/self/mountinfo").unwrap();

@@ -12,6 +12,7 @@ use rustix::mount::{
 };
 
 use crate::Case;
+use crate::entering::own_shared_mounts;
 use crate::world::{Change, World, mount, pipes};
 
 pub const CASES: &[Case] = &[
@@ -294,6 +295,7 @@ pub fn has_no_id_mapping(place: &std::path::Path) -> bool {
 
 fn failed_create_leaves_nothing() {
     let world = World::new();
+    own_shared_mounts();
     let children = || fs::read_to_string("/proc/thread-self/children").unwrap();
     let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
     let (before, mounts) = (
