@@ -149,6 +149,10 @@ fn open_point(root: BorrowedFd<'_>, plan: &MountPlan) -> Result<Point> {
         _ => PointKind::Directory,
     };
     let (fd, made) = resolve::open_or_make(root, path, kind).during(step())?;
+    // A link of the image may lead there.
+    if resolve::is_same(fd.as_fd(), root).during(step())? {
+        return Err(mounts::covers_the_root(path));
+    }
     if matches!(&plan.object, Object::New(kind, _) if kind == "proc" || kind == "sysfs") {
         // What is masked below it later is masked by path: no link of the image may lead elsewhere.
         let flags = OFlags::PATH | OFlags::DIRECTORY;

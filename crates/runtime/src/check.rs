@@ -14,6 +14,10 @@ pub(crate) const NO_ID: u32 = u32::MAX;
 /// Parts of `config.json` that are for other platforms than this one.
 const OTHER_PLATFORMS: [&str; 4] = ["windows", "solaris", "vm", "zos"];
 
+/// Parts of later versions that say what the container gets: to ignore them would make another container than the one
+/// that was asked for.
+const LATER: [&str; 2] = ["netDevices", "memoryPolicy"];
+
 /// Checks what concerns the whole of a specification.
 pub(crate) fn specification(spec: &Spec, linux: &Linux, namespaces: &NamespacePlan) -> Result<()> {
     version(&spec.oci_version)?;
@@ -28,6 +32,14 @@ pub(crate) fn specification(spec: &Spec, linux: &Linux, namespaces: &NamespacePl
         let reason = "this runtime makes Linux containers from namespaces";
         return Err(Error::unsupported(*platform, reason));
     }
+    let is_given = |field: &&&str| linux.other.get(**field).is_some_and(says_something);
+    if let Some(field) = LATER.iter().find(is_given) {
+        let reason = "it is of version 1.3 of the specification";
+        return Err(Error::unsupported(format!("linux.{field}"), reason));
+    }
+    if spec.annotations.contains_key("") {
+        return Err(Error::invalid("annotations", "a name is empty"));
+    }
     let own_names = namespaces.has_own(NamespaceKind::Uts);
     for (field, value) in [
         ("hostname", &spec.hostname),
@@ -36,6 +48,9 @@ pub(crate) fn specification(spec: &Spec, linux: &Linux, namespaces: &NamespacePl
         if !value.is_empty() && !own_names {
             let reason = "it would be the host's: the container has no UTS namespace of its own";
             return Err(Error::invalid(field, reason));
+        }
+        if value.contains('\0') {
+            return Err(Error::invalid(field, "it has a zero byte"));
         }
     }
     for (field, paths) in [
@@ -47,6 +62,10 @@ pub(crate) fn specification(spec: &Spec, linux: &Linux, namespaces: &NamespacePl
         }
     }
     Ok(())
+}
+
+fn says_something(value: &serde_json::Value) -> bool {
+    !value.is_null() && value.as_object().is_none_or(|fields| !fields.is_empty())
 }
 
 /// Checks what a process must not say.
@@ -72,7 +91,7 @@ pub(crate) fn process(process: &Process) -> Result<()> {
 }
 
 /// `MAJOR.MINOR.PATCH[-PRE][+BUILD]` as of semver.org, with a major version that is known here.
-fn version(text: &str) -> Result<()> {
+pub(crate) fn version(text: &str) -> Result<()> {
     let refuse = |reason: &str| Err(Error::invalid("ociVersion", format!("{text:?} {reason}")));
     if text.is_empty() {
         return Err(Error::invalid("ociVersion", "it is missing"));
@@ -163,13 +182,38 @@ mod tests {
         }
         let (mut spec, mut linux) = spec();
         spec.other.insert("zz".into(), serde_json::json!({}));
-        linux
-            .other
-            .insert("netDevices".into(), serde_json::json!({}));
+        linux.other.insert("zz".into(), serde_json::json!([1]));
         specification(&spec, &linux, &NamespacePlan::default()).unwrap();
         let mut windows = Process::default();
         windows.other.insert("commandLine".into(), "cmd.exe".into());
         assert!(process(&windows).is_err());
+    }
+
+    #[test]
+    fn what_a_later_version_gives_a_container_is_refused_and_not_left_out() {
+        for field in LATER {
+            let (spec, mut linux) = spec();
+            for nothing in [serde_json::json!({}), serde_json::Value::Null] {
+                linux.other.insert(field.into(), nothing);
+                specification(&spec, &linux, &NamespacePlan::default()).unwrap();
+            }
+            let some = serde_json::json!({ "eth0": {} });
+            linux.other.insert(field.into(), some);
+            let refusal = refusal(&spec, &linux);
+            assert!(
+                refusal.starts_with(&format!("linux.{field} is not supported")),
+                "{refusal}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_of_annotations_are_not_empty() {
+        let (mut spec, linux) = spec();
+        spec.annotations.insert("org.example".into(), String::new());
+        specification(&spec, &linux, &NamespacePlan::default()).unwrap();
+        spec.annotations.insert(String::new(), "x".into());
+        assert!(refusal(&spec, &linux).contains("annotations: a name is empty"));
     }
 
     #[test]
@@ -198,5 +242,8 @@ mod tests {
             ..NamespacePlan::default()
         };
         specification(&spec, &linux, &own).unwrap();
+        spec.domainname = "x\0y".into();
+        let cut = specification(&spec, &linux, &own).unwrap_err().to_string();
+        assert!(cut.contains("domainname: it has a zero byte"), "{cut}");
     }
 }

@@ -143,6 +143,11 @@ impl<'a> HookPlan<'a> {
                 let reason = "it must be greater than zero";
                 return Err(Error::invalid(format!("hooks.{kind} timeout"), reason));
             }
+            // Before anything is made, and not when the hook's time has come.
+            if list.iter().any(has_zero_byte) {
+                let reason = "a zero byte in a path, an argument or a variable";
+                return Err(Error::invalid(format!("hooks.{kind}"), reason));
+            }
         }
         Ok(Some(Self { hooks, context }))
     }
@@ -199,6 +204,13 @@ impl<'a> HookPlan<'a> {
             ..self.context.state.clone()
         }
     }
+}
+
+fn has_zero_byte(hook: &Hook) -> bool {
+    let others = hook.args.iter().chain(&hook.env);
+    std::iter::once(&hook.path)
+        .chain(others)
+        .any(|text| text.contains('\0'))
 }
 
 /// All lists with their names, in the order of their times.

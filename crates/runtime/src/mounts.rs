@@ -106,6 +106,12 @@ fn is_mapped(mount: &Mount, options: &Options) -> bool {
     options.id_map.is_some() || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty()
 }
 
+/// Why nothing can be mounted at `destination`.
+pub(crate) fn covers_the_root(destination: &Path) -> Error {
+    let field = format!("mount at {}", destination.display());
+    Error::invalid(field, "the root itself cannot be covered")
+}
+
 /// What contradicts itself.
 fn check(mount: &Mount, options: &Options, destination: &Path, bind: bool) -> Result<()> {
     let kind = mount.kind.as_str();
@@ -117,7 +123,7 @@ fn check(mount: &Mount, options: &Options, destination: &Path, bind: bool) -> Re
         return refuse("it has no destination");
     }
     if destination == Path::new("/") && !options.remount {
-        return refuse("the root itself cannot be covered");
+        return Err(covers_the_root(destination));
     }
     if is_mapped(mount, options) && (options.remount || kind == "cgroup") {
         return refuse("only bind mounts and new file systems can have their ids mapped");

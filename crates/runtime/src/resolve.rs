@@ -5,7 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use ketch_sys::Error as SysError;
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstatfs, mkdirat, openat2, readlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstatfs, mkdirat, openat2,
+    readlinkat, statx,
+};
 use rustix::io::Errno;
 
 use crate::error::Called;
@@ -86,9 +89,10 @@ pub(crate) fn open_or_make(
     }
     let (parent, name) = make_parent(root, path)?;
     match kind {
-        PointKind::Directory => make_directory(parent.as_fd(), Path::new(&name))?,
-        PointKind::File => make_file(parent.as_fd(), Path::new(&name))?,
+        PointKind::Directory => make_directory(parent.as_fd(), Path::new(&name)),
+        PointKind::File => make_file(parent.as_fd(), Path::new(&name)),
     }
+    .map_err(|error| SysError::on(error.call, path, error.errno))?;
     Ok((open(root, path, OFlags::PATH)?, true))
 }
 
@@ -181,6 +185,21 @@ fn make_file(parent: BorrowedFd<'_>, name: &Path) -> Result<(), SysError> {
         Ok(_) | Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(SysError::on("open", name, errno)),
     }
+}
+
+/// Whether both are the same directory of the same mount.
+pub(crate) fn is_same(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> Result<bool, SysError> {
+    let look = |fd| -> Result<_, SysError> {
+        let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
+        let seen = statx(fd, "", AtFlags::EMPTY_PATH, wanted).called("statx")?;
+        Ok((
+            seen.stx_dev_major,
+            seen.stx_dev_minor,
+            seen.stx_ino,
+            seen.stx_mnt_id,
+        ))
+    };
+    Ok(look(a)? == look(b)?)
 }
 
 /// Whether `fd` is on a file system of type `magic`.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 mod linux;
+mod names;
 mod process;
 mod resources;
 mod seccomp;
@@ -59,7 +60,7 @@ pub struct Spec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Hooks>,
     /// Free text by key.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default", deserialize_with = "names::unique")]
     pub annotations: BTreeMap<String, String>,
     /// What only Linux has.
     #[serde(skip_serializing_if = "Option::is_none")]

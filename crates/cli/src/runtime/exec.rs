@@ -153,10 +153,7 @@ impl Exec {
     /// The container's own process with what was asked for instead, or a file's.
     fn wanted(&self, base: Process) -> Result<Process, Failure> {
         if let Some(path) = &self.process {
-            let bytes = std::fs::read(path).map_err(|source| Failure::Path {
-                path: path.clone(),
-                source,
-            })?;
+            let bytes = ketch_runtime::oci::process_bytes(path)?;
             return serde_json::from_slice(&bytes).map_err(|source| Failure::Parse {
                 path: path.clone(),
                 source,

@@ -6,8 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ketch_spec::runtime::{Hooks, NamespaceKind, Spec};
 
-use super::cgroups::Place;
+use super::cgroups::{self, Place};
 use super::console;
+use super::document;
 use super::error::{Error, Refusal, Result};
 use super::identity::Identity;
 use super::record::{Record, asked_bytes};
@@ -141,6 +142,13 @@ pub(super) fn make(request: CreateRequest<'_>, streams: Streams, starter: Starte
     let process = spec.process.as_ref().ok_or(Refusal::Missing("process"))?;
     console::check(process.terminal, request.console_socket.is_some(), streams)?;
     let root = spec.root.as_ref().ok_or(Refusal::Missing("root"))?;
+    if root.path.is_empty() {
+        return Err(Refusal::Missing("root.path").into());
+    }
+    let linux = spec.linux.as_ref();
+    if linux.is_some_and(|linux| linux.cgroups_path.contains('\0')) {
+        return Err(Refusal::ZeroByte("linux.cgroupsPath").into());
+    }
     let rootfs = request.bundle.join(&root.path);
     let record = new_record(request, &spec, &rootfs)?;
     let entry = request.root.claim(request.id)?;
@@ -165,10 +173,7 @@ pub(super) fn make(request: CreateRequest<'_>, streams: Streams, starter: Starte
 
 fn read_config(request: CreateRequest<'_>) -> Result<(Spec, Vec<u8>)> {
     let path = request.bundle.join("config.json");
-    let bytes = std::fs::read(&path).map_err(|source| Error::ReadConfig {
-        path: path.clone(),
-        source,
-    })?;
+    let bytes = document::config(&path)?;
     let mut spec: Spec =
         serde_json::from_slice(&bytes).map_err(|source| Error::Parse { path, source })?;
     if !spec.oci_version.starts_with("1.") {
@@ -239,7 +244,12 @@ fn fill(
     write_asked(request, entry, record, claim, bytes)?;
     let class = class.map(resctrl::Plan::make).transpose()?;
     record.resctrl = class.as_ref().map(|class| class.claim().clone());
-    let cgroup = record.cgroup.make(spec, request.rootless, warnings)?;
+    let cgroup = record.cgroup.make(spec, request.rootless, warnings);
+    if cgroup.as_ref().is_err_and(cgroups::is_taken) {
+        // Somebody has made it since it was looked at: it is not ours to remove.
+        *surveyed = false;
+    }
+    let cgroup = cgroup?;
     let state = record.state(Status::Creating);
     let rootfs: PathBuf = record.rootfs.clone();
     let start_socket = match starter {

@@ -58,6 +58,25 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The bundle's configuration is a directory, a device or a pipe.
+    #[error("{} is no regular file", .0.display())]
+    NoRegularFile(PathBuf),
+    /// A document that is too long.
+    #[error("{} is longer than {max} bytes", path.display())]
+    TooLong {
+        /// Where it is.
+        path: PathBuf,
+        /// How long it may be, in bytes.
+        max: usize,
+    },
+    /// The directory of a container is not the caller's: what its state says must not be done, its hooks not be run.
+    #[error("the container's directory {} belongs to user {owner}, not to the caller", path.display())]
+    Foreign {
+        /// Which.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
     /// JSON that does not fit.
     #[error("parse {}: {source}", path.display())]
     Parse {
@@ -93,6 +112,9 @@ pub enum Refusal {
     /// A part of the configuration is missing.
     #[error("{0} is missing in config.json")]
     Missing(&'static str),
+    /// A text that goes to the kernel or becomes a path ends at its first zero byte.
+    #[error("invalid {0}: it has a zero byte")]
+    ZeroByte(&'static str),
     /// The path of the cgroup is not of the form that was asked for.
     #[error(
         "expected cgroupsPath to be of format \"slice:prefix:name\" with --systemd-cgroup and a path without, got {0:?} \

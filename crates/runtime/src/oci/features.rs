@@ -44,8 +44,9 @@ pub struct LinuxFeatures {
     pub apparmor: Enabled,
     /// SELinux labels.
     pub selinux: Enabled,
-    /// Cache and memory bandwidth allocation.
-    pub intel_rdt: IntelRdtFeatures,
+    /// Cache and memory bandwidth allocation. That `schemata` and `enableMonitoring` are read, which are younger than
+    /// [`Features::oci_version_max`], must not be told here.
+    pub intel_rdt: Enabled,
     /// Mounts beyond mount(2).
     pub mount_extensions: MountExtensions,
 }
@@ -89,17 +90,6 @@ pub struct SeccompFeatures {
     pub known_flags: Vec<&'static str>,
     /// Those that this kernel has.
     pub supported_flags: Vec<&'static str>,
-}
-
-/// Classes of cache and memory bandwidth, where a resctrl file system is mounted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct IntelRdtFeatures {
-    /// Whether there are any.
-    pub enabled: bool,
-    /// Whether `schemata` is read.
-    pub schemata: bool,
-    /// Whether `enableMonitoring` is.
-    pub monitoring: bool,
 }
 
 /// Mounts beyond mount(2).
@@ -280,11 +270,7 @@ pub fn features() -> Features {
             },
             apparmor: Enabled { enabled: true },
             selinux: Enabled { enabled: true },
-            intel_rdt: IntelRdtFeatures {
-                enabled: true,
-                schemata: true,
-                monitoring: true,
-            },
+            intel_rdt: Enabled { enabled: true },
             mount_extensions: MountExtensions {
                 idmap: Enabled { enabled: true },
             },
@@ -299,7 +285,10 @@ pub fn features() -> Features {
 
 #[cfg(test)]
 mod tests {
-    use ketch_spec::runtime::{LinuxNamespace, LinuxSeccomp, SeccompArg, SeccompSyscall};
+    use ketch_spec::runtime::{
+        Capabilities, Hooks, LinuxNamespace, LinuxSeccomp, SeccompArg, SeccompSyscall,
+    };
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::options;
@@ -311,6 +300,79 @@ mod tests {
             assert!(parsed.data.is_empty(), "{option} goes to the file system");
         }
         assert!(!options::parse(&["acl".into()]).data.is_empty());
+    }
+
+    #[test]
+    fn versions_from_the_oldest_to_the_newest_are_accepted() {
+        let features = features();
+        for version in [features.oci_version_min, features.oci_version_max] {
+            crate::check::version(version).unwrap();
+        }
+        assert!(features.oci_version_min <= features.oci_version_max);
+    }
+
+    #[test]
+    fn hooks_are_read_by_their_names() {
+        for name in features().hooks {
+            let value = json!({ name: [{ "path": "/x" }] });
+            let hooks: Hooks = serde_json::from_value(value.clone()).unwrap();
+            assert_eq!(serde_json::to_value(hooks).unwrap(), value);
+        }
+        let unknown: Hooks = serde_json::from_value(json!({ "x": [{}] })).unwrap();
+        assert!(unknown.is_empty());
+    }
+
+    #[test]
+    fn capabilities_are_known() {
+        let wanted = |names: Vec<String>| Capabilities {
+            bounding: names,
+            ..Capabilities::default()
+        };
+        let all = features().linux.capabilities;
+        let (_, warnings) = capabilities::plan(Some(&wanted(all.clone()))).unwrap();
+        // A kernel may be older than a name; a name that is not known is told otherwise.
+        for warning in &warnings {
+            assert!(!warning.contains("unknown"), "{warning}");
+        }
+        assert!(all.contains(&"CAP_CHECKPOINT_RESTORE".to_owned()));
+        let (_, warnings) = capabilities::plan(Some(&wanted(vec!["CAP_X".into()]))).unwrap();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+    }
+
+    /// All that the version of `ociVersionMax` has: there must be no others.
+    #[test]
+    fn properties_are_the_specification_s() {
+        let names = |value: &Value| -> Vec<String> {
+            let fields = value.as_object().into_iter().flatten();
+            fields.map(|(name, _)| name.clone()).collect()
+        };
+        let all = serde_json::to_value(features()).unwrap();
+        let linux = &all["linux"];
+        for (part, known) in [
+            (
+                &all,
+                "annotations hooks linux mountOptions ociVersionMax ociVersionMin \
+                 potentiallyUnsafeConfigAnnotations",
+            ),
+            (
+                linux,
+                "apparmor capabilities cgroup intelRdt mountExtensions namespaces seccomp selinux",
+            ),
+            (&linux["cgroup"], "rdma systemd systemdUser v1 v2"),
+            (
+                &linux["seccomp"],
+                "actions archs enabled knownFlags operators supportedFlags",
+            ),
+            (&linux["intelRdt"], "enabled"),
+            (&linux["apparmor"], "enabled"),
+            (&linux["selinux"], "enabled"),
+            (&linux["mountExtensions"], "idmap"),
+            (&linux["mountExtensions"]["idmap"], "enabled"),
+        ] {
+            let mut told = names(part);
+            told.sort();
+            assert_eq!(told, known.split_whitespace().collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ const FILES: [&str; 5] = [STATE, SOCKET, PLACE, ASKED, NEW_STATE];
 const MAX_ID_BYTES: usize = 255;
 /// What most of the files fit in.
 const FILE_BYTES: usize = 8192;
+/// What is done when a container is looked for.
+const OPEN: &str = "open the container's directory";
 /// How often to begin anew when others make and remove the same id.
 const ATTEMPTS: usize = 1000;
 
@@ -87,7 +89,7 @@ impl Root {
                 Err(Errno::EXIST) => false,
                 Err(errno) => return Err(self.failed("mkdir", id, errno)).during(step)?,
             };
-            let Some(entry) = self.open_in(root.as_fd(), id).during(step)? else {
+            let Some(entry) = self.open_in(root.as_fd(), id)? else {
                 continue;
             };
             match entry.try_lock()? {
@@ -108,15 +110,13 @@ impl Root {
 
     /// The directory of an existing container, not locked.
     pub(super) fn entry(&self, id: &Id) -> Result<Entry> {
-        let step = "open the container's directory";
-        let root = match self.open().during(step) {
+        let root = match self.open().during(OPEN) {
             Err(error) if error.errno() == Some(Errno::NOENT) => {
                 return Err(Error::NotFound(id.to_string()));
             }
             other => other?,
         };
-        self.open_in(root.as_fd(), id)
-            .during(step)?
+        self.open_in(root.as_fd(), id)?
             .ok_or_else(|| Error::NotFound(id.to_string()))
     }
 
@@ -175,22 +175,44 @@ impl Root {
         self.open()
     }
 
-    fn open_in(&self, root: BorrowedFd<'_>, id: &Id) -> ketch_sys::Result<Option<Entry>> {
+    fn open_in(&self, root: BorrowedFd<'_>, id: &Id) -> Result<Option<Entry>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match openat(root, id.as_str(), flags, Mode::empty()) {
-            Ok(directory) => Ok(Some(Entry {
-                root: root
+            Ok(directory) => {
+                let path = self.path.join(id.as_str());
+                check_owner(&directory, &path)?;
+                let root = root
                     .try_clone_to_owned()
-                    .map_err(|error| SysError::from_io("dup", &self.path, &error))?,
-                directory,
-                path: self.path.join(id.as_str()),
-                id: id.clone(),
-            })),
+                    .map_err(|error| SysError::from_io("dup", &self.path, &error))
+                    .during(OPEN)?;
+                Ok(Some(Entry {
+                    root,
+                    directory,
+                    path,
+                    id: id.clone(),
+                }))
+            }
             // A file of that name is none of ours, and no container.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
-            Err(errno) => Err(self.failed("open", id, errno)),
+            Err(errno) => Err(self.failed("open", id, errno)).during(OPEN)?,
         }
     }
+}
+
+/// What another user has put into a root that is open to him is no state of ours: it could name any process, any cgroup
+/// and any program as a hook.
+fn check_owner(directory: &OwnedFd, path: &Path) -> Result<()> {
+    let owner = fstat(directory)
+        .called_on("fstat", path)
+        .during(OPEN)?
+        .st_uid;
+    if owner == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    Err(Error::Foreign {
+        path: path.to_owned(),
+        owner,
+    })
 }
 
 /// What came of an attempt to lock a container.
@@ -301,7 +323,7 @@ impl Entry {
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let step = "read the container's state";
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = match openat(&self.directory, name, flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
             other => other.called_on("open", self.path.join(name)).during(step)?,

@@ -35,6 +35,10 @@ pub const CASES: &[Case] = &[
     ),
     ("privileged_sysfs_that_is_a_link_is_refused", sysfs_link),
     (
+        "privileged_links_to_the_root_are_no_mount_points",
+        links_to_the_root,
+    ),
+    (
         "privileged_leaked_descriptors_are_closed",
         leaked_descriptors,
     ),
@@ -298,6 +302,29 @@ fn sysfs_link() {
         error.contains("/sys must be mounted on ordinary directory"),
         "{error}"
     );
+}
+
+/// A mount over the root by way of the image's link would hide what is masked and mounted from `/..`, and only from it.
+fn links_to_the_root() {
+    let world = World::new();
+    let root = world.root();
+    for target in ["/", ".", "../../../..", "/etc/.."] {
+        let _ = fs::remove_file(root.join("link"));
+        symlink(target, root.join("link")).unwrap();
+        for (kind, options) in [("tmpfs", &[][..]), ("bind", &["rbind"][..])] {
+            let mut spec = world.spec("true");
+            spec.mounts.push(mount("/link", kind, "/etc", options));
+            let error = world.refusal(&spec).to_string();
+            assert!(
+                error.contains("mount at /link: the root itself cannot be covered"),
+                "{target}: {error}"
+            );
+        }
+    }
+    fs::remove_dir(root.join("dev")).unwrap();
+    symlink("..", root.join("dev")).unwrap();
+    let error = world.refusal(&world.spec("true")).to_string();
+    assert!(error.contains("mount at /dev: the root"), "{error}");
 }
 
 /// CVE-2024-21626: nothing of the runtime's is open in the program, whatever the caller had open and for how long.

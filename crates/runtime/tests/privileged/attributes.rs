@@ -286,7 +286,7 @@ fn unknown_fields() {
     spec.other.insert("org.example".into(), value.clone());
     spec.linux_mut()
         .other
-        .insert("netDevices".into(), value.clone());
+        .insert("org.example".into(), value.clone());
     spec.process_mut().other.insert("org.example".into(), value);
     // A terminal's size without a terminal is none.
     spec.process_mut().console_size = Some(Default::default());

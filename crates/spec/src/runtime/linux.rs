@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::names::unique;
 use super::{IdMapping, LinuxResources, LinuxSeccomp, is_default};
 
 /// What only Linux has.
@@ -18,7 +19,7 @@ pub struct Linux {
     #[serde(skip_serializing_if = "is_default")]
     pub gid_mappings: Vec<IdMapping>,
     /// Kernel settings below /proc/sys, `net.ipv4.ip_forward`.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default", deserialize_with = "unique")]
     pub sysctl: BTreeMap<String, String>,
     /// Limits and device rules.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,7 +55,7 @@ pub struct Linux {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub personality: Option<LinuxPersonality>,
     /// Offsets of a new time namespace by clock, `monotonic` and `boottime`.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default", deserialize_with = "unique")]
     pub time_offsets: BTreeMap<String, LinuxTimeOffset>,
     /// Fields this version does not know.
     #[serde(flatten)]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::is_default;
+use super::names::unique;
 
 /// Limits and device rules.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -33,10 +34,10 @@ pub struct LinuxResources {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
     /// Limits of RDMA devices.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default", deserialize_with = "unique")]
     pub rdma: BTreeMap<String, Rdma>,
     /// Files of cgroup v2 and what is written into them.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default", deserialize_with = "unique")]
     pub unified: BTreeMap<String, String>,
     /// Fields this version does not know.
     #[serde(flatten)]

@@ -288,7 +288,34 @@ fn privileged_a_wrong_bundle_leaves_nothing() {
     let good = bundle.config.clone();
     let error = world.runtime(["create", "-b", "/nowhere", &id]).fails(1);
     assert!(error.contains("/nowhere/config.json"), "{error}");
-    let wrongs: [(&str, Value, &str); 5] = [
+    let wrongs: [(&str, Value, &str); 12] = [
+        ("root", serde_json::json!({ "path": "" }), "root.path"),
+        ("hostname", "a\0b".into(), "hostname: it has a zero byte"),
+        (
+            "linux",
+            serde_json::json!({ "cgroupsPath": "/a\0b" }),
+            "linux.cgroupsPath: it has a zero byte",
+        ),
+        (
+            "annotations",
+            serde_json::json!({ "": "x" }),
+            "annotations: a name is empty",
+        ),
+        (
+            "annotations",
+            serde_json::json!({ "x": 1 }),
+            "expected a string",
+        ),
+        (
+            "hooks",
+            serde_json::json!({ "poststop": [{ "path": "/bin/true", "args": ["\0"] }] }),
+            "hooks.poststop: a zero byte",
+        ),
+        (
+            "linux",
+            serde_json::json!({ "netDevices": { "eth9": {} } }),
+            "linux.netDevices is not supported",
+        ),
         ("ociVersion", "2.0.0".into(), "2.0.0"),
         ("process", Value::Null, "process"),
         ("root", Value::Null, "root"),
@@ -302,6 +329,82 @@ fn privileged_a_wrong_bundle_leaves_nothing() {
         let error = world.runtime(["create", "-b", bundle.path(), &id]).fails(1);
         assert!(error.contains(words), "{field}: {error}");
     }
+    world.end();
+}
+
+#[test]
+fn privileged_a_configuration_must_be_text_with_an_end() {
+    let world = OciWorld::new();
+    let bundle = world.bundle("b", "true");
+    let path = bundle.directory.join("config.json");
+    let good = std::fs::read_to_string(&path).unwrap();
+    let id = world.id("a");
+    let refusal = || world.runtime(["create", "-b", bundle.path(), &id]).fails(1);
+    // What is in it twice, what is no UTF-8, and what is deeper than any configuration.
+    let twice = good.replacen('{', r#"{"annotations":{"a":"1","a":"2"},"#, 1);
+    std::fs::write(&path, twice).unwrap();
+    assert!(refusal().contains("duplicate name"));
+    std::fs::write(&path, b"{\"hostname\":\"\xff\"}").unwrap();
+    assert!(refusal().contains("config.json"));
+    let deep = good.replacen('{', &format!(r#"{{"zz":{},"#, "[".repeat(100_000)), 1);
+    std::fs::write(&path, deep).unwrap();
+    assert!(refusal().contains("recursion limit exceeded"));
+    // What has no end, or waits for somebody.
+    std::fs::write(&path, " ".repeat(16 << 20) + &good).unwrap();
+    assert!(refusal().contains("longer than"));
+    for target in ["/dev/zero", "/"] {
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(target, &path).unwrap();
+        assert!(refusal().contains("is no regular file"));
+    }
+    std::fs::remove_file(&path).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    assert!(refusal().contains("is no regular file"));
+    world.end();
+}
+
+/// In a root that others can write to, what they put there is not believed: it names processes and programs.
+#[test]
+fn privileged_a_state_that_another_user_wrote_is_not_read() {
+    let world = OciWorld::new();
+    let id = world.id("a");
+    let bundle = world.bundle("b", "true");
+    world.runtime(["create", "-b", bundle.path(), &id]).ok();
+    world.runtime(["kill", &id, "KILL"]).ok();
+    world.wait_status(&id, "stopped");
+    let directory = world.root().join(&id);
+    let state = directory.join("state.json");
+    let touched = bundle.directory.join("touched");
+    let text = std::fs::read_to_string(&state).unwrap();
+    let mut planted: Value = serde_json::from_str(&text).unwrap();
+    planted["poststop"] = serde_json::json!([{ "path": "/bin/touch", "args": ["touch", touched] }]);
+    std::fs::write(&state, planted.to_string()).unwrap();
+    for path in [&state, &directory] {
+        std::os::unix::fs::chown(path, Some(12_345), None).unwrap();
+    }
+    for words in [
+        vec!["state"],
+        vec!["delete"],
+        vec!["delete", "--force"],
+        vec!["kill"],
+        vec!["start"],
+    ] {
+        let error = world
+            .runtime(words.iter().copied().chain([id.as_str()]))
+            .fails(1);
+        assert!(
+            error.contains("belongs to user 12345, not to the caller"),
+            "{words:?}: {error}"
+        );
+    }
+    let error = world.runtime(["create", "-b", bundle.path(), &id]).fails(1);
+    assert!(error.contains("belongs to user 12345"), "{error}");
+    assert!(!touched.exists());
+    // It is the caller's own again: so are its hooks.
+    std::os::unix::fs::chown(&directory, Some(0), None).unwrap();
+    world.runtime(["delete", &id]).ok();
+    assert!(touched.exists());
     world.end();
 }
 
