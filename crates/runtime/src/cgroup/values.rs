@@ -33,10 +33,13 @@ pub(super) fn check(resources: &LinuxResources) -> Result<()> {
     for (name, value) in &resources.unified {
         check_unified(name, value)?;
     }
-    for device in resources.rdma.keys() {
+    for (device, limit) in &resources.rdma {
+        let wrong = |reason: String| Err(Error::invalid("linux.resources.rdma", reason));
         if device.is_empty() || device.contains(char::is_whitespace) {
-            let reason = format!("{device:?} is no name of a device");
-            return Err(Error::invalid("linux.resources.rdma", reason));
+            return wrong(format!("{device:?} is no name of a device"));
+        }
+        if limit.hca_handles.is_none() && limit.hca_objects.is_none() {
+            return wrong(format!("{device} has neither hcaHandles nor hcaObjects"));
         }
     }
     if let Some(memory) = &resources.memory
@@ -92,6 +95,19 @@ fn check_block_io(block_io: &BlockIo) -> Result<()> {
             let reason = format!("{weight} is not between 10 and 1000");
             return Err(Error::invalid("linux.resources.blockIO.weight", reason));
         }
+    }
+    if let Some(device) = devices
+        .clone()
+        .find(|device| device.weight.is_none() && device.leaf_weight.is_none())
+    {
+        let reason = format!(
+            "{}:{} has neither weight nor leafWeight",
+            device.major, device.minor
+        );
+        return Err(Error::invalid(
+            "linux.resources.blockIO.weightDevice",
+            reason,
+        ));
     }
     let throttles = [
         &block_io.throttle_read_bps_device,
@@ -229,6 +245,24 @@ mod tests {
             rdma_line("mlx5_1", &limit),
             "mlx5_1 hca_handle=3 hca_object=max"
         );
+    }
+
+    #[test]
+    fn an_entry_that_says_nothing_is_refused() {
+        for (text, words) in [
+            (
+                r#"{"blockIO":{"weightDevice":[{"major":8,"minor":1}]}}"#,
+                "8:1 has neither weight nor leafWeight",
+            ),
+            (
+                r#"{"rdma":{"mlx5":{}}}"#,
+                "mlx5 has neither hcaHandles nor hcaObjects",
+            ),
+        ] {
+            let resources = serde_json::from_str(text).unwrap();
+            let error = check(&resources).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]

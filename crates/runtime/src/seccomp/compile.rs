@@ -167,6 +167,11 @@ struct Entry<'a> {
 
 fn entry(syscall: &SeccompSyscall) -> Result<Entry<'_>, SeccompError> {
     let action = action(&syscall.action, syscall.errno_ret)?;
+    if syscall.names.is_empty() {
+        return Err(SeccompError::NoName {
+            action: syscall.action.clone(),
+        });
+    }
     let names = syscall.names.iter();
     let calls = names
         .filter_map(|name| Some((name.as_str(), Syscall::find(name)?)))

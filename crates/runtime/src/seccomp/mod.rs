@@ -40,6 +40,12 @@ pub enum SeccompError {
         /// As given.
         name: String,
     },
+    /// An entry for no call at all.
+    #[error("invalid linux.seccomp: a rule with the action {action} has no names")]
+    NoName {
+        /// The rule's action.
+        action: String,
+    },
     /// An operator that there is not.
     #[error("invalid linux.seccomp: unknown operator {name:?} in the rule for {syscall}")]
     Operator {

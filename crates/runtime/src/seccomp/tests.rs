@@ -420,6 +420,8 @@ fn what_is_not_known_is_refused_by_name() {
         refusal(argument),
         SeccompError::Argument { index: 6, .. }
     ));
+    let nothing = filter("ALLOW", vec![rule(&[], "ERRNO", &[])]);
+    assert!(matches!(refusal(nothing), SeccompError::NoName { .. }));
     let mut flags = filter("ALLOW", vec![]);
     flags.flags = Some(vec!["SECCOMP_FILTER_FLAG_FLY".into()]);
     assert!(matches!(refusal(flags), SeccompError::Flag { .. }));

@@ -191,6 +191,71 @@ fn privileged_a_failing_start_hook_stops_the_container() {
     world.end();
 }
 
+/// Each list in its order; programs of the runtime's namespaces are looked for there, those of the container's in its
+/// root, whatever the other one has.
+#[test]
+fn privileged_hooks_are_called_in_order_and_found_where_they_run() {
+    let world = OciWorld::new();
+    let mut bundle = world.bundle("b", "cat /order > /seen; sleep 1000");
+    let script = "#!/bin/sh\ncat > /dev/null; echo \"$1\" >> \"$2\"\n";
+    let outside = world.path().join("a hook");
+    let inside = bundle.root().join("inside");
+    for path in [&outside, &inside] {
+        std::fs::write(path, script).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(path, mode).unwrap();
+    }
+    let out = world.path().join("out");
+    let mut hooks = json!({});
+    for kind in ALL {
+        let (path, out) = match kind {
+            "startContainer" => (json!("/inside"), json!("/order")),
+            _ => (json!(outside), json!(out)),
+        };
+        let one = |number: u32| {
+            let said = format!("{kind} {number}");
+            json!({ "path": path, "args": ["hook", said, out], "env": ["PATH=/usr/bin:/bin"] })
+        };
+        hooks[kind] = json!([one(1), one(2), one(3)]);
+    }
+    bundle.config["hooks"] = hooks;
+    bundle.write();
+    let id = world.id("a");
+    world.runtime(["create", "-b", bundle.path(), &id]).ok();
+    world.runtime(["start", &id]).ok();
+    let in_container = bundle.wait_for("seen");
+    world.runtime(["delete", "--force", &id]).ok();
+    let of = |kinds: &[&str]| -> Vec<String> {
+        let numbered = |kind: &&str| [1, 2, 3].map(|number| format!("{kind} {number}"));
+        kinds.iter().flat_map(numbered).collect()
+    };
+    let host = [
+        "prestart",
+        "createRuntime",
+        "createContainer",
+        "poststart",
+        "poststop",
+    ];
+    assert_eq!(lines(&world), of(&host));
+    let started: Vec<&str> = in_container.lines().collect();
+    assert_eq!(started, of(&["startContainer"]));
+    for (kind, path) in [
+        ("createContainer", json!("/inside")),
+        ("createRuntime", json!("/inside")),
+        ("startContainer", json!(outside)),
+    ] {
+        bundle.config["hooks"] = json!({ kind: [{ "path": path, "args": ["hook", "x", "/x"] }] });
+        bundle.write();
+        let error = world.runtime(["run", "-b", bundle.path(), &id]).fails(1);
+        assert!(
+            error.contains(kind) && error.contains("(os error 2)"),
+            "{error}"
+        );
+        world.runtime(["delete", "--force", &id]).ok();
+    }
+    world.end();
+}
+
 /// Their programs are the image's.
 #[test]
 fn privileged_start_hooks_are_confined_like_the_program() {

@@ -192,6 +192,25 @@ fn privileged_a_created_container_is_deleted_without_force() {
     world.end();
 }
 
+/// A signal reaches a container that waits for its start; one that needs an operand is refused without it.
+#[test]
+fn privileged_a_created_container_takes_signals() {
+    let world = OciWorld::new();
+    let bundle = world.bundle("b", "echo ran > /ran");
+    let id = world.id("a");
+    for verb in ["create", "start", "state", "kill", "delete"] {
+        world.runtime([verb]).fails(1);
+    }
+    world.runtime(["create", "-b", bundle.path(), &id]).ok();
+    world.runtime(["kill", &id, "KILL"]).ok();
+    world.wait_status(&id, "stopped");
+    let error = world.runtime(["start", &id]).fails(1);
+    assert!(error.contains("has stopped"), "{error}");
+    assert_eq!(bundle.read("ran"), None);
+    world.runtime(["delete", &id]).ok();
+    world.end();
+}
+
 #[test]
 fn privileged_signals_have_names_and_numbers() {
     let world = OciWorld::new();

@@ -1,5 +1,7 @@
 //! Version 1: a hierarchy for each controller, or for several together.
 
+#[cfg(test)]
+mod fields;
 mod limits;
 
 use std::fs;

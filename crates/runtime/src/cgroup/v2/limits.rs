@@ -41,6 +41,11 @@ impl super::Group {
         }
         // Last: they have the last word.
         for (name, value) in &resources.unified {
+            if value.trim_end().is_empty() {
+                // "No restriction"; a write of no bytes is none.
+                self.set(name, "\n")?;
+                continue;
+            }
             // The kernel takes one line a write.
             for line in value.lines() {
                 self.set(name, line)?;

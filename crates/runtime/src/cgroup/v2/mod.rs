@@ -1,6 +1,8 @@
 //! Version 2: one directory, with the controllers that the groups above it hand down.
 
 mod domain;
+#[cfg(test)]
+mod fields;
 mod limits;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +17,9 @@ use rustix::io::Errno;
 use super::{Entry, MOUNT, SubGroup, file};
 use crate::error::{Called, During, Error, Result};
 
+/// What may be given to whoever a group is given to, by the kernel.
+const DELEGATE: &str = "/sys/kernel/cgroup/delegate";
+
 const FREEZE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Those that every container gets, where the machine has them.
@@ -24,6 +29,12 @@ const ALWAYS: [&str; 4] = ["cpu", "io", "memory", "pids"];
 #[derive(Debug)]
 pub(super) struct Group {
     directory: PathBuf,
+}
+
+/// Names of files, a line each; by the specification these three where the kernel does not tell.
+fn delegated(list: &Path) -> String {
+    let usual = || "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned();
+    std::fs::read_to_string(list).unwrap_or_else(|_| usual())
 }
 
 impl Group {
@@ -107,9 +118,7 @@ impl Group {
     /// Gives the files that the kernel says may be given to `uid`: it may then make groups below.
     pub fn give_to(&self, uid: u32) -> Result<()> {
         let step = "give the cgroup to the container's user";
-        let list = std::fs::read_to_string("/sys/kernel/cgroup/delegate").unwrap_or_else(|_| {
-            "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned()
-        });
+        let list = delegated(Path::new(DELEGATE));
         let directory = self.open_directory().during(step)?;
         let owner = Some(rustix::fs::Uid::from_raw(uid));
         rustix::fs::fchown(&directory, owner, None)
