@@ -99,7 +99,7 @@ impl Monitor {
             stdio,
             preserve_fds: 0,
             seccomp: run.made.filter().filter(|_| !config.privileged),
-            agent: None,
+            agent: run.made.agent().cloned(),
             lifetime: Lifetime::Parents,
             resctrl: None,
         };

@@ -10,7 +10,7 @@ use ketch_engine::{Engine, Error};
 use ketch_network::{IdleBridge, Published};
 use ketch_runtime::cgroup::Cgroup;
 use ketch_runtime::seccomp::Program;
-use ketch_runtime::{Container, CreateOptions, Rootfs, Stdio};
+use ketch_runtime::{Container, CreateOptions, NotifyAgent, Rootfs, Stdio};
 use ketch_spec::port::PortMapping;
 use ketch_spec::runtime::Spec;
 use rustix::process::Signal;
@@ -26,6 +26,7 @@ const CGROUP_LIMIT: Duration = Duration::from_secs(10);
 pub struct Made {
     cgroup: Option<Cgroup>,
     filter: Option<Program>,
+    agent: Option<NotifyAgent>,
     container: Option<Container>,
     /// Places in networks.
     pub joined: Vec<Joined>,
@@ -60,6 +61,11 @@ impl Made {
         self.filter.as_ref()
     }
 
+    /// Who answers the calls that the filter leaves to an agent, if it leaves any.
+    pub fn agent(&self) -> Option<&NotifyAgent> {
+        self.agent.as_ref()
+    }
+
     /// Step 5: the cgroup, and the first process in it.
     ///
     /// # Errors
@@ -78,18 +84,15 @@ impl Made {
             .and_then(|linux| linux.resources.clone())
             .unwrap_or_default();
         self.cgroup = Some(Cgroup::create(&spec::cgroup_path(&config.id), &resources)?);
-        // Kept for exec sessions, which go through the same filter.
+        // Kept for exec sessions, which go through the same filter and have the same agent.
         self.filter = filter;
+        let bundle = engine.paths().bundle(&config.id);
+        self.agent = NotifyAgent::new(spec, config.id.as_str(), &bundle);
         self.container = Some(ketch_runtime::create(CreateOptions {
             cgroup: self.cgroup.as_ref(),
             seccomp: self.filter.as_ref(),
             id: config.id.as_str(),
-            ..CreateOptions::new(
-                spec,
-                Rootfs::Detached(root),
-                &engine.paths().bundle(&config.id),
-                stdio,
-            )
+            ..CreateOptions::new(spec, Rootfs::Detached(root), &bundle, stdio)
         })?);
         Ok(())
     }

@@ -412,3 +412,48 @@ fn many_containers_start_at_once() {
     assert_eq!(seen, (0..12).map(|n| n.to_string()).collect::<Vec<_>>());
     world.finish();
 }
+
+/// HOME is what the container's own passwd says of the user, unless the image or the command says it.
+#[test]
+fn privileged_home_is_the_user_s_of_the_container_s_passwd() {
+    let world = World::with_busybox();
+    let home = "sh -c 'echo $HOME'";
+    assert_eq!(world.run(&format!("run --rm busybox {home}")).ok(), "/root");
+    assert_eq!(
+        world.run(&format!("run --rm -u 12345 busybox {home}")).ok(),
+        "/",
+        "a user without an entry"
+    );
+    assert_eq!(
+        world
+            .run(&format!("run --rm -e HOME=/given busybox {home}"))
+            .ok(),
+        "/given"
+    );
+    let user = "me:x:77:78::/home/of me:/bin/sh";
+    let script = format!("echo \"{user}\" >> /etc/passwd; echo ready; exec sleep 1000");
+    world
+        .run(&format!("run -d --name box busybox sh -c '{script}'"))
+        .ok();
+    ketch_test_support::eventually("the entry", || {
+        world.run("logs box").ok().contains("ready").then_some(())
+    });
+    for (flags, wanted) in [
+        ("", "/root"),
+        ("-u me", "/home/of me"),
+        ("-u 77", "/home/of me"),
+        ("-u 77:0", "/home/of me"),
+        ("-u 12345", "/"),
+        ("-u me -e HOME=/x", "/x"),
+    ] {
+        let said = world.run(&format!("exec {flags} box {home}")).ok();
+        assert_eq!(said, wanted, "{flags}");
+    }
+    world.run("commit box withme").ok();
+    assert_eq!(
+        world.run(&format!("run --rm -u me withme {home}")).ok(),
+        "/home/of me"
+    );
+    world.run("rm -f box").ok();
+    world.finish();
+}

@@ -204,3 +204,49 @@ fn init_reaps_orphans() {
     world.run("rm -f tidy").ok();
     world.finish();
 }
+
+/// A profile may leave system calls to an agent, which hears of the container's processes and of those that join it.
+#[test]
+fn privileged_an_agent_of_system_calls_hears_of_every_process() {
+    use std::io::Read;
+
+    let world = World::with_busybox();
+    let socket = world.path().join("agent.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let profile = world.path().join("profile.json");
+    let text = serde_json::json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "listenerPath": socket,
+        "listenerMetadata": "of the test",
+        "syscalls": [{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY" }],
+    });
+    std::fs::write(&profile, text.to_string()).unwrap();
+    // It reads without taking the descriptor, so that the kernel closes it: nobody answers, the calls are ENOSYS.
+    let agent = std::thread::spawn(move || {
+        let heard = |_| {
+            let mut bytes = Vec::new();
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_to_end(&mut bytes).unwrap();
+            serde_json::from_slice(&bytes).unwrap()
+        };
+        [0, 1].map(heard) as [serde_json::Value; 2]
+    });
+    let option = format!("--security-opt seccomp={}", profile.display());
+    let id = world
+        .run(&format!("run -d --name box {option} busybox sleep 1000"))
+        .ok();
+    let error = world.run("exec box mkdir /x").fails(1);
+    assert!(error.contains("Function not implemented"), "{error}");
+    for (state, status) in agent.join().unwrap().iter().zip(["creating", "running"]) {
+        assert_eq!(state["fds"], serde_json::json!(["seccompFd"]));
+        assert_eq!(state["metadata"], "of the test");
+        assert_eq!(state["state"]["id"], id.as_str());
+        assert_eq!(state["state"]["status"], status);
+        assert!(state["pid"].as_u64().unwrap() > 0);
+    }
+    // Nobody listens any more: a process without its agent does not run.
+    let error = world.run("exec box true").fails(1);
+    assert!(error.contains("agent.sock"), "{error}");
+    world.run("rm -f box").ok();
+    world.finish();
+}
