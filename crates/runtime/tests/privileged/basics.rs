@@ -168,6 +168,9 @@ fn limits_and_score() {
         error.starts_with("set RLIMIT_NOFILE to 1:1152921504606846976: prlimit: "),
         "{error}"
     );
+    // What is not given stays the caller's.
+    std::fs::write("/proc/self/oom_score_adj", "77").unwrap();
+    assert_eq!(world.sh("cat /proc/self/oom_score_adj").ok(), "77\n");
 }
 
 /// An ignored signal of the caller would be one of the program too; Rust programs ignore SIGPIPE.

@@ -24,6 +24,7 @@ pub const CASES: &[Case] = &[
     ("privileged_root_from_a_detached_overlay", detached_overlay),
     ("privileged_shared_root", shared_root),
     ("privileged_id_mapped_bind", id_mapped_bind),
+    ("privileged_mounts_are_made_in_their_order", in_their_order),
     (
         "privileged_failed_create_leaves_nothing",
         failed_create_leaves_nothing,
@@ -291,6 +292,24 @@ pub fn has_no_id_mapping(place: &std::path::Path) -> bool {
         .map(|number| number.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap(), numbers.next().unwrap());
     rustix::fs::statfs(place).unwrap().f_type as u64 == TMPFS && version < (6, 3)
+}
+
+/// What comes later is on top of what came before.
+fn in_their_order() {
+    let world = World::new();
+    let source = world.scratch().join("source");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), "seen\n").unwrap();
+    let bind = mount("/t/x", "bind", source.to_str().unwrap(), &["rbind"]);
+    let cover = mount("/t", "tmpfs", "tmpfs", &[]);
+    for (mounts, wanted) in [
+        ([cover.clone(), bind.clone()], "seen\n"),
+        ([bind, cover], "covered\n"),
+    ] {
+        let mut spec = world.spec("cat /t/x/file 2> /dev/null || echo covered");
+        spec.mounts.extend(mounts);
+        assert_eq!(world.run(&spec).ok(), wanted);
+    }
 }
 
 fn failed_create_leaves_nothing() {
