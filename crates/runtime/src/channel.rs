@@ -27,6 +27,8 @@ const BACKLOG: i32 = 16;
 pub(crate) enum Message {
     /// To the child: its user namespace has its mappings.
     Mapped,
+    /// To the child: it has been moved into its cgroup.
+    Placed,
     /// To the child: execute.
     Go,
     /// To the child: the caller goes; who connects to the start socket says `Go`.
@@ -97,6 +99,7 @@ impl Channel {
     pub fn send(&self, message: &Message) -> ketch_sys::Result<()> {
         let (tag, text, descriptor) = match message {
             Message::Mapped => (b'm', String::new(), None),
+            Message::Placed => (b'P', String::new(), None),
             Message::Go => (b'g', String::new(), None),
             Message::Detach => (b'd', String::new(), None),
             Message::HooksDone => (b'h', String::new(), None),
@@ -221,6 +224,7 @@ fn decode(tag: u8, text: &[u8], descriptor: Option<OwnedFd>) -> ketch_sys::Resul
     let garbled = || ketch_sys::Error::new("recvmsg", Errno::BADMSG);
     Ok(match tag {
         b'm' => Message::Mapped,
+        b'P' => Message::Placed,
         b'g' => Message::Go,
         b'd' => Message::Detach,
         b'h' => Message::HooksDone,

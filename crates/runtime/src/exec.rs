@@ -11,10 +11,10 @@ use rustix::io::Errno;
 use rustix::thread::CpuSet;
 
 use crate::cgroup::Cgroup;
-use crate::channel::Channel;
+use crate::channel::{Channel, Message};
 use crate::error::{Called, During, Error, Result};
 use crate::init::{
-    become_root, die_with_the_caller, give_up, hide_program, lead_session, wait_for_the_word,
+    become_root, die_with_the_caller, enter, give_up, hide_program, lead_session, wait_for_the_word,
 };
 use crate::namespaces::{self, JOIN_ORDER};
 use crate::notify::{self, NotifyAgent};
@@ -111,6 +111,10 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Process> {
     namespaces::return_to(back)?;
     drop(theirs);
     let mut process = Process::new(child?, ours);
+    if let Some(cgroup) = cgroup.filter(|_| plan.entry.waits) {
+        cgroup.take_in(process.pid())?;
+        process.send(&Message::Placed)?;
+    }
     plan.limits.raise(process.pid())?;
     if let Some(group) = resctrl {
         group.enter(process.pid())?;
@@ -212,7 +216,7 @@ impl Joining<'_> {
         if let Some(set) = &self.affinity.initial {
             limits::bind_to(set)?;
         }
-        self.plan.entry.enter()?;
+        enter(&self.plan.entry, channel)?;
         match &self.affinity.last {
             Some(set) => limits::bind_to(set)?,
             // Those of the cgroup, which the kernel makes of all.

@@ -8,6 +8,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Signal};
 
+use crate::cgroup::Entry;
 use crate::channel::{Channel, Message};
 use crate::error::{Called, During, Error, Result};
 use crate::hooks::{Confined, HookPlan};
@@ -152,7 +153,19 @@ pub(crate) fn lead_session(process: &ProcessPlan<'_>) -> Result<()> {
 }
 
 fn enter_cgroup(init: &mut Init<'_>) -> Result<()> {
-    init.process.entry.enter()
+    enter(&init.process.entry, init.channel)
+}
+
+/// In the child: enters its cgroups, or waits until it has been moved there.
+pub(crate) fn enter(entry: &Entry, channel: &Channel) -> Result<()> {
+    if entry.waits {
+        let step = "wait to be moved into the cgroup";
+        match channel.receive().during(step)? {
+            Some(Message::Placed) => {}
+            _ => ketch_sys::process::exit_now(1),
+        }
+    }
+    entry.enter()
 }
 
 fn take_labels_and_score(init: &mut Init<'_>) -> Result<()> {

@@ -226,6 +226,21 @@ pub fn is_in_user_namespace() -> bool {
     std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !map.split_whitespace().eq(all))
 }
 
+/// The caller's user id outside of the user namespace that it is in: root of one that a user has made is that user.
+pub(crate) fn uid_outside() -> u32 {
+    let uid = rustix::process::geteuid().as_raw();
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let outside = map.lines().find_map(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u32>);
+        let mut next = || numbers.next().and_then(|number| number.ok());
+        let (inside, outside, size) = (next()?, next()?, next()?);
+        let offset = uid.checked_sub(inside).filter(|&offset| offset < size)?;
+        outside.checked_add(offset)
+    });
+    // Without user namespaces there is no such file.
+    outside.unwrap_or(uid)
+}
+
 /// Children go into the caller's own pid namespace again.
 pub(crate) fn return_to(own: OwnedFd) -> Result<()> {
     match namespace::join(own, Namespaces::PID) {

@@ -128,9 +128,6 @@ pub fn create(options: CreateOptions<'_>) -> Result<Container> {
     }
     let (ours, theirs) = Channel::pair().during("make a channel to the child")?;
     let child = clone(&container, &process, &theirs)?;
-    if let Some(cgroup) = cgroup {
-        cgroup.entered();
-    }
     let mut created = Container {
         process: Process::new(child, ours),
         placed: match &container.entrance {
@@ -140,6 +137,13 @@ pub fn create(options: CreateOptions<'_>) -> Result<Container> {
         mount_namespace: None,
     };
     drop(theirs);
+    if let Some(cgroup) = cgroup {
+        if process.entry.waits {
+            cgroup.take_in(created.pid())?;
+            created.process.send(&Message::Placed)?;
+        }
+        cgroup.entered();
+    }
     created.process.set_agent(agent, "creating");
     process.limits.raise(created.pid())?;
     if let Some(group) = resctrl {

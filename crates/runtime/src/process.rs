@@ -145,6 +145,7 @@ impl Process {
             Message::Executing
             | Message::Go
             | Message::Mapped
+            | Message::Placed
             | Message::Told
             | Message::Detach
             | Message::HooksDone => {}

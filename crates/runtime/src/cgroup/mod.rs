@@ -27,9 +27,10 @@ use std::os::fd::AsFd;
 
 use self::systemd::{Placeholder, Unit};
 use crate::error::{Called, During, Error, Result};
+use crate::namespaces::uid_outside;
 pub use below::SubGroup;
 pub use stats::{BlockStats, Stats};
-pub use systemd::SystemdError;
+pub use systemd::{ScopeProperties, SystemdError};
 pub use watch::OutOfMemoryWatch;
 
 /// Where the hierarchies are mounted.
@@ -76,6 +77,8 @@ pub(crate) struct Entry {
     pub directory: Option<OwnedFd>,
     /// Version 1: files that it writes `0` into.
     pub tasks: Vec<OwnedFd>,
+    /// It is moved there by [`Cgroup::take_in`], and must not go on before.
+    pub waits: bool,
 }
 
 impl Entry {
@@ -128,9 +131,21 @@ impl Cgroup {
     /// A path that is not absolute or leaves its root; what systemd says; a limit whose controller the kernel does not
     /// have, or whose value it refuses; what the kernel says to the making of directories. Nothing is left behind then.
     pub fn create(path: &str, resources: &LinuxResources) -> Result<Self> {
+        Self::create_with(path, resources, &ScopeProperties::default())
+    }
+
+    /// The same, with further properties of the scope, if it is one.
+    ///
+    /// # Errors
+    /// As [`Cgroup::create`]; properties that systemd does not know.
+    pub fn create_with(
+        path: &str,
+        resources: &LinuxResources,
+        properties: &ScopeProperties,
+    ) -> Result<Self> {
         values::check(resources)?;
         let cgroup = if Unit::is_meant(path) {
-            Self::create_scope(path, resources)?
+            Self::create_scope(path, resources, properties)?
         } else {
             Self::create_at(path, resources)?
         };
@@ -157,10 +172,14 @@ impl Cgroup {
     }
 
     /// systemd makes the group; controllers that it does not know are handed down by us.
-    fn create_scope(path: &str, resources: &LinuxResources) -> Result<Self> {
+    fn create_scope(
+        path: &str,
+        resources: &LinuxResources,
+        properties: &ScopeProperties,
+    ) -> Result<Self> {
         let unit = scope(path)?;
         let placeholder = Placeholder::new()?;
-        systemd::start(&unit, resources, placeholder.pid())?;
+        systemd::start(&unit, resources, properties, placeholder.pid())?;
         let group = match v2::Group::create(&unit.path(), resources) {
             Ok(group) => group,
             Err(error) => {
@@ -290,13 +309,22 @@ impl Cgroup {
     pub fn update(&mut self, resources: &LinuxResources) -> Result<()> {
         values::check(resources)?;
         if let Some(unit) = &self.unit {
-            systemd::update(unit, resources)?;
+            systemd::update(unit, resources, self.is_idle())?;
         }
         match &mut self.layout {
             Layout::V1(groups) => groups.complete(&self.path, resources)?,
             Layout::V2(group) => group.complete(resources)?,
         }
         self.set_limits(resources)
+    }
+
+    /// Whether it is in the idle class of processors.
+    fn is_idle(&self) -> bool {
+        let Layout::V2(group) = &self.layout else {
+            return false;
+        };
+        let idle = file::read_optional(group.directory(), "cpu.idle");
+        idle.is_ok_and(|idle| idle.is_some_and(|idle| idle.trim() != "0"))
     }
 
     fn set_limits(&self, resources: &LinuxResources) -> Result<()> {
@@ -314,9 +342,25 @@ impl Cgroup {
     }
 
     pub(crate) fn entry(&self) -> Result<Entry> {
+        // A user may be in a group that is not the user's own, such as that of a login: from there nobody but systemd
+        // gets a process into one of the user's.
+        if self.unit.as_ref().is_some_and(|unit| unit.uid != 0) {
+            return Ok(Entry {
+                waits: true,
+                ..Entry::default()
+            });
+        }
         match &self.layout {
             Layout::V1(groups) => groups.entry(),
             Layout::V2(group) => group.entry(),
+        }
+    }
+
+    /// Has a process moved into it that waits for that: see [`Entry::waits`].
+    pub(crate) fn take_in(&self, pid: u32) -> Result<()> {
+        match &self.unit {
+            Some(unit) => systemd::attach(unit, pid),
+            None => Ok(()),
         }
     }
 
@@ -521,7 +565,7 @@ pub fn warnings(resources: &LinuxResources) -> Vec<String> {
 
 /// The unit that a path `slice:prefix:name` is.
 fn scope(path: &str) -> Result<Unit> {
-    let unit = Unit::parse(path, rustix::process::geteuid().as_raw())?;
+    let unit = Unit::parse(path, uid_outside())?;
     if !is_unified() {
         let reason =
             "systemd scopes need version 2 of cgroups alone, which this machine does not have";

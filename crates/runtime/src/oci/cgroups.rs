@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::error::{Error as Failure, Refusal, Result};
 use super::record::Asked;
 use super::store::Id;
-use crate::cgroup::{self, Cgroup};
+use crate::cgroup::{self, Cgroup, ScopeProperties};
 use crate::error::Error;
 
 /// How long processes may take to end after they were killed.
@@ -49,6 +49,11 @@ impl Place {
             path,
             before: Vec::new(),
         })
+    }
+
+    /// Whether systemd makes it.
+    fn is_scope(&self) -> bool {
+        self.path.contains(':')
     }
 
     /// The cgroups that exist there.
@@ -109,7 +114,14 @@ impl Place {
         let resources = linux
             .and_then(|linux| linux.resources.as_ref())
             .unwrap_or(&none);
-        let cgroup = Cgroup::create(&self.path, resources)?;
+        // Those of scopes: without systemd nobody reads them.
+        let cgroup = match self.is_scope() {
+            true => {
+                let properties = ScopeProperties::from_annotations(&spec.annotations)?;
+                Cgroup::create_with(&self.path, resources, &properties)?
+            }
+            false => Cgroup::create(&self.path, resources)?,
+        };
         warnings.extend(cgroup::warnings(resources));
         if let Some(uid) = cgroup::owner(spec) {
             cgroup.give_to(uid)?;
@@ -173,6 +185,11 @@ fn may_not(error: &Error) -> bool {
         error.errno(),
         Some(Errno::ACCESS | Errno::PERM | Errno::ROFS)
     )
+}
+
+/// Whether a scope could not be made because there is one of that name.
+pub(super) fn is_taken(error: &Failure) -> bool {
+    matches!(error, Failure::Runtime(Error::Systemd(error)) if error.is_taken())
 }
 
 /// Removes what a killed create has made. Its process ends with it; others in there are not the container's.

@@ -245,10 +245,8 @@ fn fill(
     let class = class.map(resctrl::Plan::make).transpose()?;
     record.resctrl = class.as_ref().map(|class| class.claim().clone());
     let cgroup = record.cgroup.make(spec, request.rootless, warnings);
-    if cgroup.as_ref().is_err_and(cgroups::is_taken) {
-        // Somebody has made it since it was looked at: it is not ours to remove.
-        *surveyed = false;
-    }
+    // Somebody has made it since it was looked at: it is not ours to remove.
+    *surveyed = !cgroup.as_ref().is_err_and(cgroups::is_taken);
     let cgroup = cgroup?;
     let state = record.state(Status::Creating);
     let rootfs: PathBuf = record.rootfs.clone();

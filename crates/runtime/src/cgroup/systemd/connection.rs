@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::SystemdError;
 use super::wire::{FIXED, Kind, MOST, Message, Value};
+use crate::namespaces::uid_outside;
 
 /// Where the bus itself is.
 const BUS: (&str, &str, &str) = (
@@ -67,7 +68,7 @@ impl Connection {
 
     /// SASL with EXTERNAL: the kernel tells the other side who we are, and we say the same.
     fn authenticate(&mut self) -> Result<(), SystemdError> {
-        let uid = rustix::process::geteuid().as_raw().to_string();
+        let uid = uid_outside().to_string();
         let hex: String = uid.bytes().map(|byte| format!("{byte:02x}")).collect();
         self.write(format!("\0AUTH EXTERNAL {hex}\r\n").as_bytes())?;
         let mut line = Vec::new();

@@ -3,6 +3,8 @@
 //! ```text
 //! unit.rs         slice:prefix:name, and where its group is
 //! properties.rs   limits in systemd's words
+//! annotations.rs  others in the caller's
+//! text.rs         values as text
 //! connection.rs   calls, answers, signals
 //! wire.rs         messages as bytes
 //! ```
@@ -11,8 +13,10 @@
 //! waits ([`Placeholder`]) is its first member; it ends when the container's is born, which happens right in the group.
 //! With systemd from 205 on; version 2 of cgroups only: systemd's own support of version 1 has ended.
 
+mod annotations;
 mod connection;
 mod properties;
+mod text;
 mod unit;
 mod wire;
 
@@ -29,6 +33,8 @@ use self::connection::{Connection, Object};
 use self::wire::Value;
 use crate::error::{Called, During, Result};
 
+pub use self::annotations::ScopeProperties;
+use self::properties::{Idle, Property};
 pub(super) use self::unit::Unit;
 
 /// How long systemd may take for a call and its job.
@@ -43,6 +49,9 @@ const MANAGER: Object<'_> = (
     "/org/freedesktop/systemd1",
     "org.freedesktop.systemd1.Manager",
 );
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+/// Since when it has the idle class of processors.
+const WITH_IDLE: u32 = 252;
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
 const JOB_SIGNALS: &str = "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
@@ -81,6 +90,17 @@ pub enum SystemdError {
     /// What came is no D-Bus.
     #[error("the message bus sent {0}")]
     Protocol(&'static str),
+    /// Its groups are somewhere else than those of other machines.
+    #[error(
+        "systemd is in the cgroup {found:?} where {expected:?} was expected: one without a cgroup namespace of its own in a \
+         container, or a user's that is no user@.service? Leave out --systemd-cgroup there"
+    )]
+    Place {
+        /// Where it is.
+        found: String,
+        /// Where we look.
+        expected: String,
+    },
     /// systemd refuses.
     #[error("systemd: {method}: {message} ({name})")]
     Call {
@@ -114,6 +134,11 @@ impl PartialEq for SystemdError {
 }
 
 impl SystemdError {
+    /// Whether there is a unit of that name already.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.is_named(UNIT_EXISTS)
+    }
+
     fn is_named(&self, expected: &str) -> bool {
         matches!(self, Self::Call { name, .. } if name == expected)
     }
@@ -143,16 +168,64 @@ fn listening(mut connection: Connection) -> Result<Connection, SystemdError> {
 }
 
 /// Makes the scope of `unit` with the process `pid` in it, and waits until it is there.
-pub(super) fn start(unit: &Unit, resources: &LinuxResources, pid: u32) -> Result<()> {
+pub(super) fn start(
+    unit: &Unit,
+    resources: &LinuxResources,
+    wanted: &ScopeProperties,
+    pid: u32,
+) -> Result<()> {
+    let mut connection = connect(unit.uid)?;
+    check_place(&mut connection, unit)?;
     let mut list = properties::of_new(&format!("ketch container {}", unit.name), &unit.slice, pid);
-    list.extend(properties::of_resources(resources)?);
-    Ok(start_with(&mut connect(unit.uid)?, &unit.name, &list)?)
+    list.extend_from_slice(wanted.list());
+    // Of two values of a property systemd takes the second.
+    let idle = idle(&mut connection, resources, false)?;
+    list.extend(properties::of_resources(resources, idle)?);
+    Ok(start_with(&mut connection, &unit.name, &list)?)
+}
+
+/// One of the manager's properties that is a text.
+fn manager_property(connection: &mut Connection, name: &str) -> Result<String, SystemdError> {
+    let (manager, path, interface) = MANAGER;
+    let body = vec![Value::text(interface), Value::text(name)];
+    let answer = connection.call((manager, path, PROPERTIES), "Get", body)?;
+    match answer.into_iter().next() {
+        Some(Value::Variant(value)) => value.as_text().map(str::to_owned),
+        _ => None,
+    }
+    .ok_or(SystemdError::Protocol("a property of another type"))
+}
+
+/// Makes sure that the manager's units are where we look for them.
+fn check_place(connection: &mut Connection, unit: &Unit) -> Result<(), SystemdError> {
+    let found = manager_property(connection, "ControlGroup")?;
+    let expected = unit.manager();
+    if found.trim_end_matches('/') == expected {
+        return Ok(());
+    }
+    Err(SystemdError::Place { found, expected })
+}
+
+/// What there is to know of the idle class, if it is spoken of.
+fn idle(
+    connection: &mut Connection,
+    resources: &LinuxResources,
+    now: bool,
+) -> Result<Idle, SystemdError> {
+    if !properties::speak_of_idle(resources) {
+        return Ok(Idle::default());
+    }
+    let version = manager_property(connection, "Version")?;
+    let digits = version.split(|c: char| !c.is_ascii_digit()).next();
+    let number = digits.and_then(|digits| digits.parse::<u32>().ok());
+    let known = number.is_some_and(|number| number >= WITH_IDLE);
+    Ok(Idle { known, now })
 }
 
 fn start_with(
     connection: &mut Connection,
     name: &str,
-    list: &[properties::Property],
+    list: &[Property],
 ) -> Result<(), SystemdError> {
     let body = vec![
         Value::text(name),
@@ -171,9 +244,11 @@ fn start_with(
     wait(connection, name, &started?)
 }
 
-/// Changes the limits that systemd knows, until the unit ends.
-pub(super) fn update(unit: &Unit, resources: &LinuxResources) -> Result<()> {
-    let list = properties::of_resources(resources)?;
+/// Changes the limits that systemd knows, until the unit ends. `is_idle`: the group is in the idle class of processors.
+pub(super) fn update(unit: &Unit, resources: &LinuxResources, is_idle: bool) -> Result<()> {
+    let mut connection = connect(unit.uid)?;
+    let idle = idle(&mut connection, resources, is_idle)?;
+    let list = properties::of_resources(resources, idle)?;
     if list.is_empty() {
         return Ok(());
     }
@@ -182,7 +257,18 @@ pub(super) fn update(unit: &Unit, resources: &LinuxResources) -> Result<()> {
         Value::Bool(true),
         dictionary(&list),
     ];
-    connect(unit.uid)?.call(MANAGER, "SetUnitProperties", body)?;
+    connection.call(MANAGER, "SetUnitProperties", body)?;
+    Ok(())
+}
+
+/// Has systemd move a process into the unit: it may where we may not.
+pub(super) fn attach(unit: &Unit, pid: u32) -> Result<()> {
+    let body = vec![
+        Value::text(&unit.name),
+        Value::text(""),
+        Value::Array("u".into(), vec![Value::U32(pid)]),
+    ];
+    connect(unit.uid)?.call(MANAGER, "AttachProcessesToUnit", body)?;
     Ok(())
 }
 
@@ -207,10 +293,10 @@ fn forget(connection: &mut Connection, name: &str) -> Result<(), SystemdError> {
     }
 }
 
-fn dictionary(list: &[properties::Property]) -> Value {
-    let entry = |(name, value): &properties::Property| {
+fn dictionary(list: &[Property]) -> Value {
+    let entry = |(name, value): &Property| {
         Value::Struct(vec![
-            Value::text(*name),
+            Value::text(name.as_ref()),
             Value::Variant(Box::new(value.clone())),
         ])
     };

@@ -2,14 +2,18 @@
 //!
 //! All limits are written to the files as well; what systemd has no property for is only there.
 
+use std::borrow::Cow;
+
 use ketch_spec::runtime::{Cpu, LinuxResources, Memory};
 
 use super::super::values;
 use super::wire::Value;
 use crate::error::{Error, Result};
 
-/// Without limit.
+/// Without limit; of weights: none of its own.
 const INFINITY: u64 = u64::MAX;
+/// The weight that is the idle class.
+const IDLE: u64 = 0;
 /// The period that systemd takes where none is given, in microseconds.
 const DEFAULT_PERIOD_US: u64 = 100_000;
 /// systemd counts shares of a processor in hundredths.
@@ -18,12 +22,21 @@ const STEP_US: u64 = 10_000;
 const MOST_BITS: u32 = 8192;
 
 /// A property: name, value.
-pub(super) type Property = (&'static str, Value);
+pub(super) type Property = (Cow<'static, str>, Value);
+
+/// What is known of the processor's idle class, which systemd has since version 252.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Idle {
+    /// systemd has it.
+    pub known: bool,
+    /// The group is in it now.
+    pub now: bool,
+}
 
 /// What a new scope has besides limits.
 pub(super) fn of_new(description: &str, slice: &str, pid: u32) -> Vec<Property> {
     let yes = Value::Bool(true);
-    vec![
+    let list = [
         ("Description", Value::text(description)),
         ("Slice", Value::text(slice)),
         ("PIDs", Value::Array("u".into(), vec![Value::U32(pid)])),
@@ -35,11 +48,25 @@ pub(super) fn of_new(description: &str, slice: &str, pid: u32) -> Vec<Property> 
         ("TasksAccounting", yes),
         // Not to be stopped before the rest at a shutdown, for the sake of who manages it.
         ("DefaultDependencies", Value::Bool(false)),
-    ]
+    ];
+    list.map(|(name, value)| (name.into(), value)).into()
+}
+
+/// Whether the idle class of processors is spoken of.
+pub(super) fn speak_of_idle(resources: &LinuxResources) -> bool {
+    idle(resources).is_some()
+}
+
+/// What they say of the idle class.
+fn idle(resources: &LinuxResources) -> Option<bool> {
+    let file = resources.unified.get("cpu.idle");
+    let file = file.and_then(|value| value.trim().parse::<i64>().ok());
+    let field = resources.cpu.as_ref().and_then(|cpu| cpu.idle);
+    file.or(field).map(|idle| idle != 0)
 }
 
 /// The properties for limits.
-pub(super) fn of_resources(resources: &LinuxResources) -> Result<Vec<Property>> {
+pub(super) fn of_resources(resources: &LinuxResources, now: Idle) -> Result<Vec<Property>> {
     let mut properties = Vec::new();
     if let Some(memory) = &resources.memory {
         of_memory(memory, &mut properties)?;
@@ -49,7 +76,7 @@ pub(super) fn of_resources(resources: &LinuxResources) -> Result<Vec<Property>> 
     }
     if let Some(pids) = &resources.pids {
         let limit = u64::try_from(pids.limit).ok().filter(|&limit| limit > 0);
-        properties.push(("TasksMax", Value::U64(limit.unwrap_or(INFINITY))));
+        add(&mut properties, "TasksMax", limit.unwrap_or(INFINITY));
     }
     if let Some(weight) = resources
         .block_io
@@ -57,51 +84,68 @@ pub(super) fn of_resources(resources: &LinuxResources) -> Result<Vec<Property>> 
         .and_then(|io| io.weight)
         .filter(|&weight| weight != 0)
     {
-        properties.push(("IOWeight", Value::U64(values::io_weight(weight))));
+        add(&mut properties, "IOWeight", values::io_weight(weight));
     }
     for (name, value) in &resources.unified {
         of_unified(name, value.trim(), &mut properties)?;
     }
+    let has_weight =
+        |properties: &[Property]| properties.iter().any(|(name, _)| name == "CPUWeight");
+    match idle(resources).filter(|_| now.known) {
+        Some(true) => {
+            properties.retain(|(name, _)| name != "CPUWeight");
+            add(&mut properties, "CPUWeight", IDLE);
+        }
+        // No weight of its own: otherwise systemd would make it idle again some day.
+        Some(false) if now.now && !has_weight(&properties) => {
+            add(&mut properties, "CPUWeight", INFINITY);
+        }
+        _ => {}
+    }
     Ok(properties)
 }
 
-fn bytes(given: i64) -> Value {
-    Value::U64(u64::try_from(given).unwrap_or(INFINITY))
+fn add(properties: &mut Vec<Property>, name: &'static str, value: u64) {
+    properties.push((name.into(), Value::U64(value)));
+}
+
+fn bytes(given: i64) -> u64 {
+    u64::try_from(given).unwrap_or(INFINITY)
 }
 
 fn of_memory(memory: &Memory, properties: &mut Vec<Property>) -> Result<()> {
     if let Some(limit) = values::bytes(memory.limit) {
-        properties.push(("MemoryMax", bytes(limit)));
+        add(properties, "MemoryMax", bytes(limit));
     }
     if let Some(reservation) = values::bytes(memory.reservation) {
-        properties.push(("MemoryLow", bytes(reservation)));
+        add(properties, "MemoryLow", bytes(reservation));
     }
     if let Some(swap) = values::swap_alone(memory)? {
-        properties.push(("MemorySwapMax", bytes(swap)));
+        add(properties, "MemorySwapMax", bytes(swap));
     }
     Ok(())
 }
 
 fn of_cpu(cpu: &Cpu, properties: &mut Vec<Property>) -> Result<()> {
     if let Some(shares) = cpu.shares.filter(|&shares| shares != 0) {
-        properties.push(("CPUWeight", Value::U64(values::cpu_weight(shares))));
+        add(properties, "CPUWeight", values::cpu_weight(shares));
     }
     let period = cpu.period.filter(|&period| period != 0);
     if let Some(period) = period {
-        properties.push(("CPUQuotaPeriodUSec", Value::U64(period)));
+        add(properties, "CPUQuotaPeriodUSec", period);
     }
     if let Some(quota) = cpu.quota.filter(|&quota| quota != 0) {
         let a_second = u64::try_from(quota).map_or(INFINITY, |quota| {
             per_second(quota, period.unwrap_or(DEFAULT_PERIOD_US))
         });
-        properties.push(("CPUQuotaPerSecUSec", Value::U64(a_second)));
+        add(properties, "CPUQuotaPerSecUSec", a_second);
     }
     for (name, list) in [
         ("AllowedCPUs", &cpu.cpus),
         ("AllowedMemoryNodes", &cpu.mems),
     ] {
         if !list.is_empty() {
-            properties.push((name, mask(name, list)?));
+            properties.push((name.into(), mask(name, list)?));
         }
     }
     Ok(())
@@ -169,11 +213,11 @@ fn of_unified(name: &str, value: &str, properties: &mut Vec<Property>) -> Result
         "pids.max" => "TasksMax",
         "cpu.weight" => "CPUWeight",
         "cpuset.cpus" => {
-            properties.push(("AllowedCPUs", mask(name, value)?));
+            properties.push(("AllowedCPUs".into(), mask(name, value)?));
             return Ok(());
         }
         "cpuset.mems" => {
-            properties.push(("AllowedMemoryNodes", mask(name, value)?));
+            properties.push(("AllowedMemoryNodes".into(), mask(name, value)?));
             return Ok(());
         }
         "cpu.max" => {
@@ -190,7 +234,7 @@ fn of_unified(name: &str, value: &str, properties: &mut Vec<Property>) -> Result
         // The file alone.
         _ => return Ok(()),
     };
-    properties.extend(number.map(|number| (property, Value::U64(number))));
+    properties.extend(number.map(|number| (property.into(), Value::U64(number))));
     Ok(())
 }
 
@@ -237,7 +281,32 @@ mod tests {
             ("TasksMax", Value::U64(INFINITY)),
             ("MemoryHigh", Value::U64(70)),
         ];
-        assert_eq!(of_resources(&resources).unwrap(), expected);
+        let expected = expected.map(|(name, value)| (Cow::from(name), value));
+        let found = of_resources(&resources, Idle::default());
+        assert_eq!(found.unwrap(), expected);
+    }
+
+    #[test]
+    fn the_idle_class_is_a_weight() {
+        let weights = |idle, shares, known, now| {
+            let cpu = Cpu {
+                idle: Some(idle),
+                shares,
+                ..Cpu::default()
+            };
+            let resources = LinuxResources {
+                cpu: Some(cpu),
+                ..LinuxResources::default()
+            };
+            let found = of_resources(&resources, Idle { known, now }).unwrap();
+            let values = found.into_iter().map(|(_, value)| value);
+            values.collect::<Vec<_>>()
+        };
+        assert_eq!(weights(1, Some(1024), true, false), [Value::U64(0)]);
+        assert_eq!(weights(0, Some(1024), true, true), [Value::U64(39)]);
+        assert_eq!(weights(0, None, true, true), [Value::U64(INFINITY)]);
+        assert_eq!(weights(0, None, true, false), []);
+        assert_eq!(weights(1, None, false, false), []);
     }
 
     #[test]

@@ -62,12 +62,16 @@ impl Unit {
 
     /// Its path below the hierarchy's mount point.
     pub fn path(&self) -> String {
-        let manager = match self.uid {
+        let slices = expand(&self.slice).unwrap_or_default();
+        format!("{}{slices}/{}", self.manager(), self.name)
+    }
+
+    /// Where the manager's units begin.
+    pub fn manager(&self) -> String {
+        match self.uid {
             0 => String::new(),
             uid => format!("/user.slice/user-{uid}.slice/user@{uid}.service"),
-        };
-        let slices = expand(&self.slice).unwrap_or_default();
-        format!("{manager}{slices}/{}", self.name)
+        }
     }
 }
 

@@ -208,6 +208,7 @@ impl Groups {
             tasks.push(fd);
         }
         Ok(Entry {
+            waits: false,
             directory: None,
             tasks,
         })

@@ -253,9 +253,11 @@ impl super::Group {
         let step = "set the device rules of the cgroup";
         let program = ebpf::compile(&devices::check(rules)?);
         let program = match bpf::load_device_filter(&program) {
-            // In a user namespace nobody can make device nodes, so that there is nothing to refuse.
+            // In a user namespace nobody can make device nodes, so that there is nothing to refuse; nor can a user.
             Err(error)
-                if error.errno == Errno::PERM && crate::namespaces::is_in_user_namespace() =>
+                if error.errno == Errno::PERM
+                    && (crate::namespaces::is_in_user_namespace()
+                        || !rustix::process::geteuid().is_root()) =>
             {
                 return Ok(());
             }

@@ -107,6 +107,7 @@ impl Group {
         Ok(Entry {
             directory: Some(directory),
             tasks: Vec::new(),
+            waits: false,
         })
     }
 
