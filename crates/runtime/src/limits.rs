@@ -60,6 +60,7 @@ pub(crate) fn plan(process: &Process, personality: Option<&LinuxPersonality>) ->
         }
         resources.push((number, limit.soft, limit.hard));
     }
+    check_affinity(process)?;
     Ok(LimitPlan {
         resources,
         out_of_memory_score: process.oom_score_adj,
@@ -67,6 +68,16 @@ pub(crate) fn plan(process: &Process, personality: Option<&LinuxPersonality>) ->
         io_priority: io_priority(process)?,
         personality: personality.map(domain).transpose()?,
     })
+}
+
+/// It is for processes that join only, which would be the ones to fail.
+fn check_affinity(process: &Process) -> Result<()> {
+    let wanted = process.exec_cpu_affinity.iter();
+    let lists = wanted.flat_map(|wanted| [&wanted.initial, &wanted.last]);
+    for list in lists.filter(|list| !list.is_empty()) {
+        cpu_set("process.execCPUAffinity", list)?;
+    }
+    Ok(())
 }
 
 fn domain(personality: &LinuxPersonality) -> Result<u32> {
@@ -253,6 +264,8 @@ pub(crate) fn bind_to(set: &CpuSet) -> Result<()> {
 mod tests {
     use ketch_spec::runtime::{IoPriority, Rlimit, Scheduler};
 
+    use ketch_spec::runtime::CpuAffinity;
+
     use super::*;
 
     #[test]
@@ -300,6 +313,17 @@ mod tests {
         for wrong in ["", "a", "3-1", "0-99999"] {
             assert!(cpu_set("x", wrong).is_err(), "{wrong}");
         }
+        let mut process = Process {
+            exec_cpu_affinity: Some(CpuAffinity {
+                last: "0".into(),
+                ..CpuAffinity::default()
+            }),
+            ..Process::default()
+        };
+        plan(&process, None).unwrap();
+        process.exec_cpu_affinity.get_or_insert_default().last = "0-x".into();
+        let error = plan(&process, None).unwrap_err().to_string();
+        assert!(error.contains("process.execCPUAffinity"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use ketch_spec::runtime::LinuxResources;
 use serde_json::json;
 
 use super::{Group, Groups};
@@ -41,6 +42,32 @@ const FILES: [(&str, &str, &str, &str); 27] = [
 
 const THROTTLES: [&str; 4] = ["read_bps", "write_bps", "read_iops", "write_iops"];
 
+/// A value of every field.
+fn everything() -> LinuxResources {
+    let throttle = |rate: u64| json!([{ "major": 8, "minor": 16, "rate": rate }]);
+    let resources = json!({
+        "memory": {
+            "limit": 1_000_000, "reservation": 500_000, "swap": 3_000_000, "kernelTCP": 700, "swappiness": 10,
+            "disableOOMKiller": true, "useHierarchy": true, "checkBeforeUpdate": true,
+        },
+        "cpu": {
+            "shares": 512, "quota": 20_000, "burst": 100, "period": 50_000, "realtimeRuntime": 950_000,
+            "realtimePeriod": 1_000_000, "cpus": "0-1", "mems": "0", "idle": 0,
+        },
+        "pids": { "limit": 99 },
+        "blockIO": {
+            "weight": 300, "leafWeight": 200,
+            "weightDevice": [{ "major": 8, "minor": 0, "weight": 400, "leafWeight": 500 }],
+            "throttleReadBpsDevice": throttle(1), "throttleWriteBpsDevice": throttle(2),
+            "throttleReadIOPSDevice": throttle(3), "throttleWriteIOPSDevice": throttle(4),
+        },
+        "hugepageLimits": [{ "pageSize": "2MB", "limit": 4_194_304 }],
+        "rdma": { "mlx5": { "hcaHandles": 3 } },
+        "network": { "classID": 7, "priorities": [{ "name": "eth0", "priority": 5 }] },
+    });
+    serde_json::from_value(resources).unwrap()
+}
+
 #[test]
 fn every_field_has_its_file_in_version_1() {
     let scratch = tempfile::tempdir().unwrap();
@@ -62,28 +89,7 @@ fn every_field_has_its_file_in_version_1() {
     let groups = Groups {
         groups: directories.iter().map(directory_of).collect(),
     };
-    let throttle = |rate: u64| json!([{ "major": 8, "minor": 16, "rate": rate }]);
-    let resources = serde_json::from_value(json!({
-        "memory": {
-            "limit": 1_000_000, "reservation": 500_000, "swap": 3_000_000, "kernelTCP": 700, "swappiness": 10,
-            "disableOOMKiller": true, "useHierarchy": true, "checkBeforeUpdate": true,
-        },
-        "cpu": {
-            "shares": 512, "quota": 20_000, "burst": 100, "period": 50_000, "realtimeRuntime": 950_000,
-            "realtimePeriod": 1_000_000, "cpus": "0-1", "mems": "0", "idle": 0,
-        },
-        "pids": { "limit": 99 },
-        "blockIO": {
-            "weight": 300, "leafWeight": 200,
-            "weightDevice": [{ "major": 8, "minor": 0, "weight": 400, "leafWeight": 500 }],
-            "throttleReadBpsDevice": throttle(1), "throttleWriteBpsDevice": throttle(2),
-            "throttleReadIOPSDevice": throttle(3), "throttleWriteIOPSDevice": throttle(4),
-        },
-        "hugepageLimits": [{ "pageSize": "2MB", "limit": 4_194_304 }],
-        "rdma": { "mlx5": { "hcaHandles": 3 } },
-        "network": { "classID": 7, "priorities": [{ "name": "eth0", "priority": 5 }] },
-    }));
-    groups.update(&resources.unwrap()).unwrap();
+    groups.update(&everything()).unwrap();
     for (controller, name, _, after) in FILES {
         let is = fs::read_to_string(directories[controller].join(name)).unwrap();
         assert_eq!(is, after, "{name}");
