@@ -8,6 +8,7 @@
 
 mod labels;
 pub mod power_cuts;
+mod systemd;
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -46,12 +47,16 @@ const KEEP: &str = "mount -t securityfs securityfs /sys/kernel/security; mkdir /
 /// What the program ends with when the command in the machine did not end.
 const NO_WORD: i32 = 124;
 
-/// Every case on both kernels, or those whose name contains one of `filters`.
+/// Every case on both kernels, or those whose name contains one of `filters`; `labels` and `systemd` alone, and `systemd`
+/// with names of its cases behind it, are those parts.
 pub fn run(filters: &[&str]) -> Outcome {
     let vm = find().ok_or(
         "there is no lab here: KETCH_LAB_VM names the program that boots kernels (see xtask/src/lab.rs), and it is not \
          at ../shared/lab/vm either",
     )?;
+    if let ["systemd", cases @ ..] = filters {
+        return below_systemd(&vm, cases);
+    }
     let mut timed = Timed::default();
     let directory = timed.step("Build the runtime's privileged tests", prepare)?;
     let labels = match filters {
@@ -73,10 +78,32 @@ pub fn run(filters: &[&str]) -> Outcome {
         }
     }
     timed.report();
-    if failed.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("failed on: {}", failed.join(", ")))
+    let judged = judge(&failed);
+    match filters {
+        [] => judged.and(below_systemd(&vm, &[])),
+        _ => judged,
+    }
+}
+
+/// The OCI runtime command below a real systemd, on both kernels.
+fn below_systemd(vm: &Path, cases: &[&str]) -> Outcome {
+    let mut timed = Timed::default();
+    let directory = timed.step("Build the tests below systemd", systemd::prepare)?;
+    let mut failed = Vec::new();
+    for kernel in KERNELS {
+        let step = format!("kernel {kernel}, systemd");
+        if !timed.step(&step, || systemd::boot(vm, kernel, &directory, cases))? {
+            failed.push(kernel);
+        }
+    }
+    timed.report();
+    judge(&failed)
+}
+
+fn judge(failed: &[&str]) -> Outcome {
+    match failed {
+        [] => Ok(()),
+        _ => Err(format!("failed on: {}", failed.join(", "))),
     }
 }
 

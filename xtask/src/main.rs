@@ -25,6 +25,8 @@ cargo xtask install         build the program and install it as cargo does
 cargo xtask test [FILTER]   every test: tidy, pure, contract, kernel, end to end
 cargo xtask test --lab [FILTER...]
                             the runtime's kernel tests on other kernels, in virtual machines
+cargo xtask test --lab systemd [CASE...]
+                            of those only `ketch runtime --systemd-cgroup` below a real systemd
 cargo xtask test --lab --power-cuts
                             images on machines that are reset in the middle of pull, load, build and remove
 cargo xtask test --crashes [FILTER]

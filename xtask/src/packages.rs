@@ -146,6 +146,26 @@ pub const LAB: &[Package] = &[
     },
 ];
 
+/// What the lab's tests below a real systemd need besides: users' managers and buses, and runc to compare with.
+pub const LAB_SYSTEMD: &[Package] = &[
+    Package {
+        name: "libpam-systemd",
+        proof: "/usr/share/doc/libpam-systemd/copyright",
+    },
+    Package {
+        name: "dbus-user-session",
+        proof: "/usr/lib/systemd/user/dbus.socket",
+    },
+    Package {
+        name: "runc",
+        proof: "/usr/sbin/runc",
+    },
+    Package {
+        name: "strace",
+        proof: "/usr/bin/strace",
+    },
+];
+
 /// What the fuzzer is built with, beside Rust.
 pub const FUZZ: &[Package] = &[
     Package {

@@ -11,7 +11,7 @@ use crate::target::{self, Profile};
 use crate::{Outcome, base_images, packages, privileges};
 
 /// Resets on each kernel, of one operation after the other.
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 16;
 /// Of one boot: all it has to do is a command or two, but it is emulated.
 const LIMIT_S: &str = "900";
 const DISK_BYTES: u64 = 192 << 20;

@@ -6,16 +6,18 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ketch_test_support::{Cutter, How, World};
+use ketch_test_support::{Cutter, How, Registry, World};
 
-use crate::operations::{self, BUILDS, LOADS, Operation, REMOVALS};
+use crate::operations::{self, BUILDS, LOADS, Operation, PULLS, REMOVALS};
 use crate::sweep;
 
 /// What the rounds are about, in turns.
-fn operations() -> [&'static Operation; 6] {
+fn operations() -> [&'static Operation; 8] {
     [
+        &PULLS[0],
         &LOADS[0],
         &BUILDS[0],
+        &PULLS[1],
         &LOADS[1],
         &REMOVALS[1],
         &LOADS[2],
@@ -23,15 +25,18 @@ fn operations() -> [&'static Operation; 6] {
     ]
 }
 
-/// Files of the world that everyone needs.
-const FILES: [&str; 4] = ["docker.tar", "oci.tar", "rootfs.tar", "made"];
+/// Files of the world that everyone needs; `registry` is what one serves, wherever the world is.
+const FILES: [&str; 5] = ["docker.tar", "oci.tar", "rootfs.tar", "made", "registry"];
 
 #[test]
 #[ignore = "a part of `cargo xtask test --lab --power-cuts`"]
 fn makes_the_disk() {
     let outside = outside();
-    let world = World::empty().on_disk(0);
+    let world = World::empty();
+    let registry = Registry::start(&world);
+    let world = world.on_disk(0);
     operations::prepare(&world);
+    operations::fill(&world, &registry);
     for name in FILES {
         copy(&world.path().join(name), &outside);
     }
@@ -43,6 +48,7 @@ fn makes_the_disk() {
         put(&outside.join(operation.name), &text);
     }
     put(&outside.join("round"), "0");
+    drop(registry);
     world.finish();
 }
 
@@ -59,8 +65,7 @@ fn is_reset() {
         "round {round}: {} up to step {at} of {}",
         operation.name, clean.steps
     );
-    let world = World::empty().on_used_disk();
-    bring(&outside, &world);
+    let (world, _registry) = brought(&outside);
     sweep::prepare(&world, operation);
     let cut = Cutter::new(&world).run(&world, operation.line, at, How::Machine);
     panic!("the machine was not reset: {}", cut.describe());
@@ -72,8 +77,7 @@ fn is_looked_at() {
     let outside = outside();
     let (round, operation) = round(&outside);
     let clean = remembered(&outside, operation);
-    let world = World::empty().on_used_disk();
-    bring(&outside, &world);
+    let (world, registry) = brought(&outside);
     let what = format!("{} of round {round}", operation.name);
     sweep::look(&world, &what);
     if round.is_multiple_of(2) {
@@ -87,6 +91,7 @@ fn is_looked_at() {
     }
     sweep::take_back(&world, operation, &clean.left, &what);
     put(&outside.join("round"), &(round + 1).to_string());
+    drop(registry);
     world.finish();
 }
 
@@ -101,10 +106,14 @@ fn round(outside: &Path) -> (usize, &'static Operation) {
     (round, operations()[round % operations().len()])
 }
 
-fn bring(outside: &Path, world: &World) {
+/// A world with all that was put outside, a registry that serves it, and the disk.
+fn brought(outside: &Path) -> (World, Registry) {
+    let world = World::empty();
     for name in FILES {
         copy(&outside.join(name), world.path());
     }
+    let registry = Registry::start(&world);
+    (world.on_used_disk(), registry)
 }
 
 /// What was noted when the disk was made.
