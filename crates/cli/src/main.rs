@@ -32,6 +32,9 @@ mod table;
 mod terminal;
 mod text;
 
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 /// The program's version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 

@@ -270,10 +270,12 @@ fn fill(
         start_socket,
         ..CreateOptions::new(spec, Rootfs::Path(&rootfs), request.bundle, stdio(spec))
     })?;
-    let hooks = spec.hooks.as_ref();
-    container.wait_prepared_with(|pid| runtime_hooks(hooks, &state, pid))?;
+    // While the first process prepares itself.
     record.init = Identity::of(container.pid())?;
     record.placed = container.placed_root().cloned();
+    entry.prepare_commit(record)?;
+    let hooks = spec.hooks.as_ref();
+    container.wait_prepared_with(|pid| runtime_hooks(hooks, &state, pid))?;
     let console = container.take_console();
     let console = match (streams, console, request.console_socket) {
         (Streams::LetGo, Some(master), Some(socket)) => {
@@ -289,7 +291,7 @@ fn fill(
         console::write_pid_file(path, container.pid())?;
     }
     // Commit point: from here on it is a container.
-    entry.commit(record)?;
+    entry.commit()?;
     Ok((container, console))
 }
 

@@ -364,17 +364,22 @@ impl Entry {
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
-    /// The commit point of create.
-    pub fn commit(&self, record: &Record) -> Result<()> {
-        let step = "write the container's state";
+    /// Writes down what [`Entry::commit`] makes true.
+    pub fn prepare_commit(&self, record: &Record) -> Result<()> {
         let bytes = serde_json::to_vec(record).map_err(|source| Error::Parse {
             path: self.path.join(STATE),
             source,
         })?;
-        self.write(NEW_STATE, &bytes).during(step)?;
+        self.write(NEW_STATE, &bytes)
+            .during("write the container's state")?;
+        Ok(())
+    }
+
+    /// The commit point of create.
+    pub fn commit(&self) -> Result<()> {
         renameat(&self.directory, NEW_STATE, &self.directory, STATE)
             .called_on("rename", self.path.join(STATE))
-            .during(step)?;
+            .during("write the container's state")?;
         Ok(())
     }
 

@@ -132,7 +132,8 @@ impl Groups {
             let root = name.path();
             let directory = root.join(path.trim_start_matches('/'));
             let hierarchy = name.file_name().to_string_lossy().into_owned();
-            if hierarchy != "systemd" && is_v1(&root) && directory.is_dir() {
+            // most questions are about groups that are not there: those need one system call each
+            if hierarchy != "systemd" && directory.is_dir() && is_v1(&root) {
                 groups.push(Group {
                     hierarchy,
                     directory,
