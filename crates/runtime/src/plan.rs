@@ -141,7 +141,8 @@ impl<'a> ProcessPlan<'a> {
 
 /// Numbers of the descriptors that the program keeps besides the standard streams.
 pub(crate) fn preserved(count: u32) -> std::ops::Range<RawFd> {
-    3..3 + count as RawFd
+    // More than there can be: the first that is not open is what is told.
+    3..3_i32.saturating_add_unsigned(count)
 }
 
 /// Checks a specification and opens what it names.

@@ -88,7 +88,7 @@ impl Flags {
             rootless: context.globals.ignores_cgroups(),
             no_pivot: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
-            preserve_fds: self.preserve_fds + prepared.listen_fds,
+            preserve_fds: self.preserve_fds.saturating_add(prepared.listen_fds),
             listen_fds: prepared.listen_fds,
             resctrl: None,
         }

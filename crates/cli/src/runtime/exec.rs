@@ -127,7 +127,7 @@ impl Exec {
             pid_file: pid_file.as_deref(),
             cgroups: &self.cgroup,
             ignore_paused: self.ignore_paused,
-            preserve_fds: self.preserve_fds + listen_fds,
+            preserve_fds: self.preserve_fds.saturating_add(listen_fds),
         };
         let mut executed = container.exec(request, streams).map_err(failed)?;
         executed
@@ -153,7 +153,7 @@ impl Exec {
     /// The container's own process with what was asked for instead, or a file's.
     fn wanted(&self, base: Process) -> Result<Process, Failure> {
         if let Some(path) = &self.process {
-            let bytes = ketch_runtime::oci::process_bytes(path)?;
+            let bytes = ketch_runtime::oci::read_document(path)?;
             return serde_json::from_slice(&bytes).map_err(|source| Failure::Parse {
                 path: path.clone(),
                 source,

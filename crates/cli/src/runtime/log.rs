@@ -50,7 +50,7 @@ impl Log {
         self.write("warning", message);
     }
 
-    /// A log that cannot be written must not make the verb fail, nor is there anybody to be told.
+    /// A log that cannot be written must not make the verb fail: standard error has the line instead, and the reason.
     fn write(&self, level: &str, message: &str) {
         let line = line(self.format, level, message, &Timestamp::now());
         let Some(path) = &self.file else {
@@ -62,7 +62,11 @@ impl Log {
             .create(true)
             .mode(0o644)
             .open(path);
-        let _ = opened.and_then(|mut file| file.write_all(line.as_bytes()));
+        if let Err(error) = opened.and_then(|mut file| file.write_all(line.as_bytes())) {
+            let mut stderr = io::stderr().lock();
+            let _ = stderr.write_all(line.as_bytes());
+            let _ = writeln!(stderr, "write the log {}: {error}", path.display());
+        }
     }
 }
 

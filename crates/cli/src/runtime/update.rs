@@ -1,6 +1,5 @@
 //! `update`.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ketch_runtime::oci::{self, Id};
@@ -138,16 +137,11 @@ impl Update {
 }
 
 fn read(path: &Path) -> Result<LinuxResources, Failure> {
-    let mut text = Vec::new();
-    let read = if path == Path::new("-") {
-        std::io::stdin().lock().read_to_end(&mut text)
+    let text = if path == Path::new("-") {
+        oci::bounded(std::io::stdin().lock(), path)?
     } else {
-        std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut text))
+        oci::read_document(path)?
     };
-    read.map_err(|source| Failure::Path {
-        path: path.to_owned(),
-        source,
-    })?;
     serde_json::from_slice(&text).map_err(|source| Failure::Parse {
         path: path.to_owned(),
         source,

@@ -15,7 +15,7 @@ use super::record::{Record, asked_bytes};
 use super::store::{Entry, Id, Root};
 use crate::hooks::{HookContext, State, Status, run_all, run_one};
 use crate::parent::{BeforePlacing, Container, CreateOptions};
-use crate::plan::Lifetime;
+use crate::plan::{self, Lifetime};
 use crate::resctrl;
 use crate::rootfs::Rootfs;
 use crate::stdio::{Stdio, WindowSize};
@@ -133,8 +133,8 @@ pub(super) fn poststop(record: &Record, state: &State, warnings: &mut Vec<String
 
 /// Makes a container up to the commit point; its first process waits.
 pub(super) fn make(request: CreateRequest<'_>, streams: Streams, starter: Starter) -> Result<Made> {
-    for fd in 3..3 + request.preserve_fds {
-        if !ketch_sys::process::is_open(fd as i32) {
+    for fd in plan::preserved(request.preserve_fds) {
+        if !ketch_sys::process::is_open(fd) {
             return Err(Refusal::NotOpen(fd).into());
         }
     }
@@ -276,6 +276,18 @@ fn fill(
     entry.prepare_commit(record)?;
     let hooks = spec.hooks.as_ref();
     container.wait_prepared_with(|pid| runtime_hooks(hooks, &state, pid))?;
+    let console = hand_out(request, streams, &mut container)?;
+    // Commit point: from here on it is a container.
+    entry.commit()?;
+    Ok((container, console))
+}
+
+/// Gives callers what they asked for of a prepared container. The result is the terminal's other end, if it stays here.
+fn hand_out(
+    request: CreateRequest<'_>,
+    streams: Streams,
+    container: &mut Container,
+) -> Result<Option<OwnedFd>> {
     let console = container.take_console();
     let console = match (streams, console, request.console_socket) {
         (Streams::LetGo, Some(master), Some(socket)) => {
@@ -290,9 +302,7 @@ fn fill(
     if let Some(path) = request.pid_file {
         console::write_pid_file(path, container.pid())?;
     }
-    // Commit point: from here on it is a container.
-    entry.commit()?;
-    Ok((container, console))
+    Ok(console)
 }
 
 /// Writes down what there will be to remove, should this be killed.

@@ -31,19 +31,24 @@ pub(super) fn config(path: &Path) -> Result<Vec<u8>> {
     bounded(file, path)
 }
 
-/// The bytes of a process that was given as a file, which may be a pipe.
+/// The bytes of a document that was given as a file, which may be a pipe: a process, limits.
 ///
 /// # Errors
 /// What open(2) and read(2) say; more than 16 MiB.
-pub fn process_bytes(path: &Path) -> Result<Vec<u8>> {
+pub fn read_document(path: &Path) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(|source| cannot_read(path, source))?;
     bounded(file, path)
 }
 
-fn bounded(file: File, path: &Path) -> Result<Vec<u8>> {
+/// The same of what is open already; `path` is for messages.
+///
+/// # Errors
+/// What read(2) says; more than 16 MiB.
+pub fn bounded(source: impl Read, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(USUAL_BYTES);
-    let mut file = file.take(MAX_BYTES as u64 + 1);
-    file.read_to_end(&mut bytes)
+    let mut source = source.take(MAX_BYTES as u64 + 1);
+    source
+        .read_to_end(&mut bytes)
         .map_err(|source| cannot_read(path, source))?;
     if bytes.len() > MAX_BYTES {
         return Err(Error::TooLong {
@@ -93,7 +98,7 @@ mod tests {
             assert!(error.contains("is no regular file"), "{error}");
         }
         assert!(matches!(
-            process_bytes(Path::new("/dev/zero")),
+            read_document(Path::new("/dev/zero")),
             Err(Error::TooLong { .. })
         ));
     }

@@ -1,5 +1,6 @@
 //! Errors of the verbs. Callers of OCI runtimes look for runc's words, so the words are those.
 
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use crate::hooks::{HookError, Status};
@@ -129,7 +130,7 @@ pub enum Refusal {
     CgroupFrozen(String),
     /// A descriptor that was to be passed on is not open.
     #[error("preserved descriptor {0} is not open")]
-    NotOpen(u32),
+    NotOpen(RawFd),
     /// A container without a cgroup of its own.
     #[error("the container has no cgroup of its own")]
     NoCgroup,

@@ -36,7 +36,7 @@ mod watch;
 pub use create::{CreateRequest, Streams, create};
 pub use default_spec::default_spec;
 pub use delete::delete;
-pub use document::process_bytes;
+pub use document::{bounded, read_document};
 pub use error::{Error, Result};
 pub use exec::{ExecRequest, Executed, ExecutedIn};
 pub use features::{Features, features};

@@ -503,6 +503,24 @@ fn privileged_what_there_is_not_is_refused_by_name() {
     assert!(error.contains("--criu is not supported"), "{error}");
     let error = world.runtime(["list", "--nonsense"]).fails(1);
     assert!(error.contains("--nonsense"), "{error}");
+    // Numbers, documents and logs that cannot be.
+    let bundle = world.bundle("b", "sleep 1000");
+    let id = world.id("a");
+    let most = ["create", "--preserve-fds", "4294967295", "-b"];
+    let words = most.into_iter().chain([bundle.path(), &id]);
+    let error = world.runtime(words).fails(1);
+    assert!(error.contains("is not open"), "{error}");
+    world.runtime(["create", "-b", bundle.path(), &id]).ok();
+    for words in [["update", "-r"], ["exec", "-p"]] {
+        let words = words.into_iter().chain(["/dev/zero", id.as_str()]);
+        let error = world.runtime(words).fails(1);
+        assert!(error.contains("/dev/zero is longer than"), "{error}");
+    }
+    let words = ["--log", "/nowhere/log", "state", "none"];
+    let error = world.runtime(words).fails(1);
+    assert!(error.contains("write the log /nowhere/log: "), "{error}");
+    assert!(error.contains("container does not exist"), "{error}");
+    world.runtime(["delete", &id]).ok();
     world.end();
 }
 
