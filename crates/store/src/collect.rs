@@ -261,7 +261,8 @@ pub(crate) fn objects(place: &Path) -> Result<Vec<(PathBuf, Digest)>> {
         .collect())
 }
 
-fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+/// The paths in a directory, sorted; none if it is not there.
+pub(crate) fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     let listing = match fs::read_dir(directory) {
         Ok(listing) => listing,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
