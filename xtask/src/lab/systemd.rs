@@ -10,6 +10,8 @@ use crate::{base_images, packages, privileges, shell};
 
 /// Emulated, each container takes seconds.
 const LIMIT_S: &str = "2400";
+/// Of a disk, which limits of block devices need.
+const DISK_BYTES: u64 = 16 << 20;
 const CASE: &str = "machine::privileged_everything_inside_passes";
 
 /// A directory with the program, its tests and an image.
@@ -33,6 +35,9 @@ pub fn prepare() -> Result<PathBuf, String> {
     ] {
         std::fs::copy(from, directory.join(name)).map_err(failed)?;
     }
+    let disk = std::fs::File::create(directory.join("disk"));
+    disk.and_then(|disk| disk.set_len(DISK_BYTES))
+        .map_err(failed)?;
     Ok(directory)
 }
 
@@ -42,6 +47,8 @@ pub fn boot(vm: &Path, kernel: &str, directory: &Path, cases: &[&str]) -> Result
     privileges::command(&vm.to_string_lossy())
         .args(["--kernel", kernel, "--timeout", LIMIT_S, "--bind"])
         .arg(directory)
+        .arg("--disk")
+        .arg(directory.join("disk"))
         .args(["--", "env"])
         .arg(set("KETCH_BIN", "ketch"))
         .arg(set("KETCH_BUSYBOX_TAR", "busybox"))

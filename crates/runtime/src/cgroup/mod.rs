@@ -8,6 +8,7 @@
 mod below;
 mod devices;
 mod ebpf;
+mod entry;
 mod file;
 mod stats;
 mod systemd;
@@ -16,19 +17,18 @@ mod v2;
 mod values;
 mod watch;
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ketch_spec::runtime::{LinuxResources, NamespaceKind, Spec};
 use rustix::io::Errno;
-use std::os::fd::AsFd;
 
 use self::systemd::{Placeholder, Unit};
-use crate::error::{Called, During, Error, Result};
+use crate::error::{During, Error, Result};
 use crate::namespaces::uid_outside;
 pub use below::SubGroup;
+pub(crate) use entry::Entry;
 pub use stats::{BlockStats, Stats};
 pub use systemd::{ScopeProperties, SystemdError};
 pub use watch::OutOfMemoryWatch;
@@ -68,39 +68,6 @@ pub(crate) struct HierarchyMount {
     pub options: Vec<(String, Option<String>)>,
     /// The container's own directory on the host.
     pub directory: PathBuf,
-}
-
-/// What the first process needs to enter the cgroups.
-#[derive(Debug, Default)]
-pub(crate) struct Entry {
-    /// Version 2: the directory to be born into.
-    pub directory: Option<OwnedFd>,
-    /// Version 1: files that it writes `0` into.
-    pub tasks: Vec<OwnedFd>,
-    /// It is moved there by [`Cgroup::take_in`], and must not go on before.
-    pub waits: bool,
-}
-
-impl Entry {
-    /// Descriptors that the child needs.
-    pub fn descriptors(&self) -> impl Iterator<Item = RawFd> + '_ {
-        self.tasks.iter().map(AsRawFd::as_raw_fd)
-    }
-
-    /// The directory to be born into.
-    pub fn directory(&self) -> Option<BorrowedFd<'_>> {
-        self.directory.as_ref().map(AsFd::as_fd)
-    }
-
-    /// In the child: enters the groups of version 1.
-    pub fn enter(&self) -> Result<()> {
-        for tasks in &self.tasks {
-            rustix::io::write(tasks, b"0")
-                .called_on("write", "tasks")
-                .during("enter the cgroup")?;
-        }
-        Ok(())
-    }
 }
 
 /// Whether the machine has version 2 alone.

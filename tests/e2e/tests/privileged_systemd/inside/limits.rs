@@ -195,8 +195,7 @@ fn privileged_changed_limits_are_known_to_systemd_and_stay() {
     ] {
         assert_eq!(before[name], after[name], "{name}");
     }
-    let last = cases().pop().unwrap();
-    check(&scopes, &unit, &last, "after a reload,");
+    assert_eq!(scopes.read(&unit, "pids.max"), "60");
     world.runtime(["delete", "--force", &id]).ok();
     scopes.end();
 }
@@ -208,7 +207,7 @@ fn privileged_limits_of_block_devices() {
     let scopes = Scopes::new();
     let world = &scopes.world;
     let (id, unit) = (world.id("a"), scopes.unit("a"));
-    let device = std::fs::read_to_string("/sys/block/loop0/dev").expect("a block device");
+    let device = std::fs::read_to_string("/sys/block/vda/dev").expect("a block device");
     let (major, minor) = device.trim().split_once(':').unwrap();
     let number = |text: &str| text.parse::<u64>().unwrap();
     let bundle = scopes.bundle(|config| {
