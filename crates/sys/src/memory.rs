@@ -10,31 +10,38 @@ pub fn release() {
     unsafe {
         libc::malloc_trim(0)
     };
-    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else {
+    let Ok(maps) = std::fs::read_to_string("/proc/self/smaps") else {
         return;
     };
-    for (start, length) in maps.lines().filter_map(program_text) {
-        // SAFETY: the range is a read-only private mapping of a file without a page of its own, by `program_text`:
-        // what is dropped is read from the file again, with the same bytes.
+    for (start, length) in program_constants(&maps) {
+        // SAFETY: the range is a read-only private mapping of a file without a page of its own, by
+        // `program_constants`: what is dropped is read from the file again, with the same bytes.
         unsafe { libc::madvise(start as *mut c_void, length, libc::MADV_DONTNEED) };
     }
 }
 
-/// Address and length of a line of /proc/self/maps that is unchanging program: a file, mapped privately and not to be
-/// written, that holds code or begins at the start of the file. Relocated data, which looks like read-only data but has
-/// pages of its own, does neither.
-fn program_text(line: &str) -> Option<(usize, usize)> {
-    let mut fields = line.split_ascii_whitespace();
-    let (range, permissions, offset) = (fields.next()?, fields.next()?, fields.next()?);
-    let path = fields.nth(2)?;
-    let constant = match permissions {
-        "r-xp" => true,
-        "r--p" => u64::from_str_radix(offset, 16) == Ok(0),
-        _ => false,
-    };
-    if !constant || !path.starts_with('/') {
-        return None;
+/// Addresses and lengths of what is unchanging program in /proc/self/smaps (proc_pid_smaps(5)): files, mapped privately
+/// and not to be written, without a page of their own. Relocated data, which looks the same, has such pages.
+fn program_constants(maps: &str) -> Vec<(usize, usize)> {
+    let mut constants = Vec::new();
+    let mut mapping = None;
+    for line in maps.lines() {
+        let mut fields = line.split_ascii_whitespace();
+        match (fields.next(), fields.next()) {
+            (Some("Anonymous:"), Some("0")) => constants.extend(mapping.take()),
+            (Some(range), Some(permissions)) if range.contains('-') => {
+                let is_file = fields.nth(3).is_some_and(|path| path.starts_with('/'));
+                let is_constant = matches!(permissions, "r-xp" | "r--p");
+                mapping = (is_file && is_constant).then(|| range_of(range)).flatten();
+            }
+            _ => {}
+        }
     }
+    constants
+}
+
+/// Address and length of `start-end`.
+fn range_of(range: &str) -> Option<(usize, usize)> {
     let (start, end) = range.split_once('-')?;
     let (start, end) = (
         usize::from_str_radix(start, 16).ok()?,
@@ -48,19 +55,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_program_text_is_dropped() {
+    fn only_what_the_file_still_has_is_dropped() {
+        let mapping = |header: &str, anonymous: u32| {
+            format!("{header}\nRss: 8 kB\nAnonymous: {anonymous} kB\nVmFlags: rd mr me\n")
+        };
         let text = "55e0d7a00000-55e0d7b00000 r-xp 00100000 fe:00 1234    /usr/bin/ketch";
-        assert_eq!(program_text(text), Some((0x55e0_d7a0_0000, 0x10_0000)));
-        let constants = "55e0d7900000-55e0d7a00000 r--p 00000000 fe:00 1234    /usr/bin/ketch";
-        assert_eq!(program_text(constants), Some((0x55e0_d790_0000, 0x10_0000)));
+        let constants = "55e0d7900000-55e0d7a00000 r--p 00200000 fe:00 1234    /usr/bin/ketch";
+        let whole = mapping(text, 0) + &mapping(constants, 0);
+        let ranges = vec![(0x55e0_d7a0_0000, 0x10_0000), (0x55e0_d790_0000, 0x10_0000)];
+        assert_eq!(program_constants(&whole), ranges);
+        assert!(program_constants(&mapping(constants, 4)).is_empty());
         for other in [
-            "55e0d7a00000-55e0d7b00000 r--p 00100000 fe:00 1234    /usr/bin/ketch",
             "55e0d7a00000-55e0d7b00000 rw-p 00100000 fe:00 1234    /usr/bin/ketch",
+            "55e0d7a00000-55e0d7b00000 r--s 00100000 fe:00 1234    /usr/bin/ketch",
             "7ffd0000-7ffe0000 r-xp 00000000 00:00 0    [vdso]",
             "7ffd0000-7ffe0000 r-xp 00000000 00:00 0",
             "",
         ] {
-            assert_eq!(program_text(other), None, "{other}");
+            assert!(program_constants(&mapping(other, 0)).is_empty(), "{other}");
         }
     }
 
