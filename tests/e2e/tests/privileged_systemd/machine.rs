@@ -34,6 +34,11 @@ const UNITS: &[(&str, &str)] = &[
         "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
          ExecStart=/usr/bin/install -d -m 700 -o %i /run/user/%i\n",
     ),
+    // Told by pam_systemd otherwise, where systemd-logind runs.
+    (
+        "user@.service.d/directory.conf",
+        "[Service]\nEnvironment=XDG_RUNTIME_DIR=/run/user/%i\nStandardError=file:/dev/console\n",
+    ),
     (
         "case.target",
         "[Unit]\nDefaultDependencies=no\nWants=case.service\nAllowIsolate=yes\n",
@@ -75,7 +80,9 @@ fn write_units(units: &Path, scratch: &Path, told: &Path) {
     fs::create_dir(units).expect("a directory");
     let put = |path: PathBuf, text: &str| fs::write(path, text).expect("write a file");
     for (name, text) in UNITS {
-        put(units.join(name), text);
+        let path = units.join(name);
+        fs::create_dir_all(path.parent().expect("a directory above")).expect("make it");
+        put(path, text);
     }
     for name in NOT_STARTED {
         for above in ["/lib/systemd/system", "/etc/systemd/system"] {

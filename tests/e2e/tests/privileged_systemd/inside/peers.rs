@@ -35,7 +35,13 @@ const OF_THE_MOMENT: [&str; 24] = [
     "IOWriteBytes",
 ];
 /// Those of docs/compatibility.md.
-const DIFFERENT: [&str; 4] = ["Description", "DevicePolicy", "DeviceAllow", "IOWeight"];
+const DIFFERENT: [&str; 5] = [
+    "Description",
+    "DevicePolicy",
+    "DeviceAllow",
+    "IOWeight",
+    "NeedDaemonReload",
+];
 
 fn told(scopes: &Scopes, unit: &str) -> BTreeMap<String, String> {
     let mut known = scopes.show(unit);
