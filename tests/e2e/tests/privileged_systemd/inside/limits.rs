@@ -65,7 +65,7 @@ fn cases() -> Vec<Case> {
         ),
         (
             json!({ "cpu": { "idle": 1 } }),
-            &[("cpu.idle", "1"), ("cpu.weight", "0")],
+            &[("cpu.idle", "1")],
             &[("CPUWeight", "idle")],
         ),
         (

@@ -72,10 +72,7 @@ fn privileged_names_are_units_in_slices() {
         scopes.wait_gone(&unit);
         scopes.expect_nothing(&unit);
     }
-    eventually("the slices go", || {
-        let loaded = scopes.property(&nested, "ActiveState");
-        (loaded != "active").then_some(())
-    });
+    // Slices stay until somebody stops them, as below runc.
     scopes.systemctl(&["stop", &nested, &format!("{stem}.slice")]);
     scopes.end();
 }

@@ -97,7 +97,7 @@ impl User {
     /// In a service of the user's systemd.
     fn within(&self, words: &[&str]) -> Ran {
         let mut command = Command::new("setpriv");
-        as_user(&mut command).args(["systemd-run", "--user", "--pipe", "--wait", "--quiet"]);
+        as_user(&mut command).args(["systemd-run", "--user", "--pipe", "--wait"]);
         command.args(["--collect", "--property=KillMode=process", "--"]);
         command.args(self.words(words));
         let world = &self.scopes.world;
