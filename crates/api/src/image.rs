@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use ketch_engine::container::{self, Container};
 use ketch_engine::image::{
-    self, Image, ImageSummary, ListFilter, RemoveOptions, RemovedImage, Variant,
+    self, Image, ImageSummary, ListFilter, Member, MemberKind, RemoveOptions, RemovedImage,
 };
 use ketch_engine::{Engine, Error, ErrorKind, Result};
 use ketch_spec::{Id, Platform, Reference};
@@ -55,29 +55,54 @@ pub fn list(shared: &Shared, call: &Call) -> Result<Reply> {
     Ok(Reply::json(Value::Array(lines)))
 }
 
-/// The platforms of an image that are here.
+/// What an image's index names, here or not.
 fn manifests(engine: &Engine, image: &Image, containers: &[Container]) -> Result<Value> {
-    let line = |one: &Variant| {
-        let made: Vec<&Id> = containers
-            .iter()
-            .filter(|container| container.config.image.id.as_ref() == Some(&one.id))
-            .map(|container| &container.config.id)
-            .collect();
-        json!({
-            "ID": one.manifest.digest,
-            "Descriptor": one.manifest,
-            "Available": true,
-            "Kind": "image",
-            "Size": {"Content": one.content_bytes, "Total": one.size_bytes},
-            "ImageData": {
-                "Platform": one.platform,
-                "Containers": made,
-                "Size": {"Unpacked": one.size_bytes},
-            },
-        })
+    let members = image::members(engine, image)?;
+    Ok(members
+        .iter()
+        .map(|member| manifest(member, containers))
+        .collect())
+}
+
+fn manifest(member: &Member, containers: &[Container]) -> Value {
+    let image = |platform: &Platform, made: Vec<&Id>, unpacked: u64| json!({"Platform": platform, "Containers": made, "Size": {"Unpacked": unpacked}});
+    let (available, kind, bytes, key, data) = match &member.kind {
+        MemberKind::Here(one) => {
+            let made = containers
+                .iter()
+                .filter(|container| container.config.image.id.as_ref() == Some(&one.id))
+                .map(|container| &container.config.id)
+                .collect();
+            let data = image(&one.platform, made, one.size_bytes);
+            let bytes = (one.content_bytes, one.size_bytes);
+            (true, "image", bytes, "ImageData", data)
+        }
+        MemberKind::Elsewhere(platform) => {
+            let data = image(platform, Vec::new(), 0);
+            (false, "image", (0, 0), "ImageData", data)
+        }
+        MemberKind::Attestation { about, here } => {
+            let size = if *here { member.manifest.size } else { 0 };
+            let data = json!({"For": about});
+            (*here, "attestation", (size, size), "AttestationData", data)
+        }
+        MemberKind::Unknown { here } => {
+            let size = if *here { member.manifest.size } else { 0 };
+            (*here, "unknown", (size, size), "", Value::Null)
+        }
     };
-    let variants = image::variants(engine, image)?;
-    Ok(variants.iter().map(line).collect())
+    let (content, total) = bytes;
+    let mut line = json!({
+        "ID": member.manifest.digest,
+        "Descriptor": member.manifest,
+        "Available": available,
+        "Kind": kind,
+        "Size": {"Content": content, "Total": total},
+    });
+    if !key.is_empty() {
+        line[key] = data;
+    }
+    line
 }
 
 /// Clients of older versions read the size under another name as well.
@@ -115,9 +140,21 @@ pub fn summary(one: &ImageSummary, with_shared: bool) -> Value {
 
 /// `GET /images/{name}/json`.
 pub fn inspect(shared: &Shared, call: &Call) -> Result<Reply> {
-    call.query.refuse("manifests")?;
     let platform = platform(&call.query)?;
-    let found = image::inspect(&shared.engine, &call.name, platform.as_ref())?;
+    let with_manifests = call.query.flag("manifests");
+    if with_manifests && platform.is_some() {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            "conflicting options: manifests and platform options cannot both be set",
+        ));
+    }
+    let mut found = image::inspect(&shared.engine, &call.name, platform.as_ref())?;
+    // An artifact is no image: its document says all there is.
+    if with_manifests && found.get("ArtifactType").is_none() {
+        let image = image::resolve(&shared.engine, &call.name)?;
+        let containers = container::list(&shared.engine)?;
+        found["Manifests"] = manifests(&shared.engine, &image, &containers)?;
+    }
     Ok(Reply::json(for_version(found, call.version)))
 }
 

@@ -20,8 +20,8 @@ pub enum Request<'a> {
     },
     /// A page to print on standard output.
     Page(String),
-    /// No command at all: the first page, on standard error.
-    Nothing,
+    /// No command at all, or a group without one: its page, on standard error.
+    Nothing(String),
     /// `--version`.
     Version,
 }
@@ -205,7 +205,7 @@ fn find(words: &[OsString]) -> Result<Request<'_>, Failure> {
         .map(|word| word.to_str().unwrap_or_default())
         .collect();
     let Some(first) = names.first().copied() else {
-        return Ok(Request::Nothing);
+        return Ok(Request::Nothing(crate::help::top()));
     };
     if first == "help" {
         return topic(&words[1..]);
@@ -236,7 +236,8 @@ fn find(words: &[OsString]) -> Result<Request<'_>, Failure> {
     }
     if let Some(page) = crate::help::group(first) {
         return match words.get(1).and_then(|word| word.to_str()) {
-            None | Some("--help" | "-h") => Ok(Request::Page(page)),
+            None => Ok(Request::Nothing(page)),
+            Some("--help" | "-h") => Ok(Request::Page(page)),
             Some(flag) if flag.starts_with('-') => Err(Failure::Flag(FlagError::Unknown {
                 flag: flag.to_owned(),
             })),
@@ -293,7 +294,7 @@ mod tests {
                 invocation, words, ..
             }) => Ok(format!("{invocation} [{}]", words.len())),
             Ok(Request::Page(_)) => Ok("page".into()),
-            Ok(Request::Nothing) => Ok("nothing".into()),
+            Ok(Request::Nothing(_)) => Ok("nothing".into()),
             Ok(Request::Version) => Ok("version".into()),
             Err(failure) => Err(format!("{} {failure}", failure.exit().0)),
         }
@@ -312,7 +313,7 @@ mod tests {
         );
         assert_eq!(invocation("image rm x").unwrap(), "ketch image rm [1]");
         assert_eq!(invocation("run image ls").unwrap(), "ketch run [2]");
-        assert_eq!(invocation("container").unwrap(), "page");
+        assert_eq!(invocation("container").unwrap(), "nothing");
         assert_eq!(invocation("help run").unwrap(), "ketch run [1]");
         assert_eq!(invocation("").unwrap(), "nothing");
     }

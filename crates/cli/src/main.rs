@@ -85,8 +85,8 @@ fn command_line(words: &[OsString]) -> failure::Exit {
         }
         arguments::Request::Page(page) => output::print(&page),
         arguments::Request::Version => output::print_line(&commands::system::version_line()),
-        arguments::Request::Nothing => {
-            output::warn(help::top().trim_end());
+        arguments::Request::Nothing(page) => {
+            output::warn(page.trim_end());
             Ok(())
         }
     };

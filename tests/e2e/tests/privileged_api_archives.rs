@@ -310,6 +310,15 @@ fn registries_are_reached_with_the_clients_credentials() {
     assert_eq!(manifests[0]["ImageData"]["Platform"]["os"], "linux");
     let plain = server.document(&world, "GET", "/images/json");
     assert!(plain[0].get("Manifests").is_none(), "{plain}");
+    let shown = server.document(&world, "GET", "/images/made:1/json?manifests=1");
+    assert_eq!(shown["Manifests"], *manifests);
+    assert_eq!(manifests[0]["ID"], shown["Descriptor"]["digest"]);
+    let both = "/images/made:1/json?manifests=1&platform=linux/amd64";
+    let (status, text) = server.call(&world, "GET", both, "");
+    assert!(
+        status == 400 && text.contains("conflicting options"),
+        "{text}"
+    );
     drop(server);
     drop(registry);
     world.finish();

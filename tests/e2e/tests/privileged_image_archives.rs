@@ -41,6 +41,12 @@ fn ok(output: std::process::Output) -> String {
     stdout
 }
 
+/// Whether a tree has a line of this platform without anything of it here.
+fn is_absent(tree: &str, platform: &str) -> bool {
+    let mut lines = tree.lines().filter(|line| line.contains(platform));
+    lines.any(|line| line.split_whitespace().filter(|word| *word == "0B").count() == 2)
+}
+
 #[test]
 fn every_form_comes_back_with_the_same_digests() {
     let world = World::with_busybox();
@@ -281,10 +287,13 @@ print(both["digest"])
         assert_eq!(digest_of(&world, "both:1"), digest, "{input}");
         let tree = world.run("images --tree both").ok();
         assert!(
-            tree.contains("├─ linux/") && tree.contains("└─ linux/s390x"),
+            tree.contains("├─ linux/") && tree.contains("├─ linux/s390x"),
             "{tree}"
         );
-        assert!(!tree.contains("ppc64le"), "{tree}");
+        assert!(
+            is_absent(&tree, "linux/ppc64le") && !is_absent(&tree, "linux/s390x"),
+            "{tree}"
+        );
         world.run("rmi both:1").ok();
     }
     let architecture = |flag: &str| {
@@ -319,7 +328,8 @@ print(both["digest"])
     assert!(config.ok().contains("\"s390x\""));
     let removed = world.run("rmi --platform linux/s390x both:1").ok();
     assert!(removed.starts_with("Deleted: sha256:"), "{removed}");
-    assert!(!world.run("images --tree both").ok().contains("s390x"));
+    let tree = world.run("images --tree both").ok();
+    assert!(is_absent(&tree, "linux/s390x"), "{tree}");
     let last = world
         .run("rmi --platform linux/amd64 --platform linux/arm64 both:1")
         .code();

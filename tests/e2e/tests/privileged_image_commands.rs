@@ -41,10 +41,10 @@ fn listings_have_dockers_columns_fields_and_filters() {
         let format = "--format '{{.Repository}}:{{.Tag}}'";
         world.run(&format!("images {flags} {format}")).ok()
     };
-    assert_eq!(names("-f label=role=front"), "team/app:1\napp:2");
+    assert_eq!(names("-f label=role=front"), "app:2\nteam/app:1");
     assert_eq!(names("-f label!=role"), "busybox:latest");
     assert_eq!(names("-f before=app:2"), "busybox:latest");
-    assert_eq!(names("-f since=busybox"), "team/app:1\napp:2");
+    assert_eq!(names("-f since=busybox"), "app:2\nteam/app:1");
     assert_eq!(names("-f reference=team/*"), "team/app:1");
     assert_eq!(names("-f until=2000-01-01"), "");
     assert_eq!(names("-f dangling=true"), "");

@@ -85,7 +85,10 @@ pub struct Listing<'a> {
 /// stands before a configured one.
 pub fn choose(given: Option<&str>, configured: Option<&str>, quiet: bool) -> (String, bool) {
     match given.filter(|format| !format.is_empty()) {
-        Some(format) => (format.to_owned(), quiet && format == "table"),
+        Some(format) => (
+            format.to_owned(),
+            quiet && matches!(format, "table" | "raw"),
+        ),
         None if quiet => (String::new(), true),
         None => (configured.unwrap_or_default().to_owned(), false),
     }
@@ -97,7 +100,12 @@ impl Listing<'_> {
     /// # Errors
     /// [`Failure::Template`] with exit code 1.
     pub fn render(&self, rows: &[Row], format: &str, quiet: bool) -> Result<String, Failure> {
-        let format = if quiet { self.quiet } else { format };
+        let format = match (quiet, format) {
+            // Docker: the raw form's line that has the id.
+            (true, "raw") => self.raw_line(),
+            (true, _) => self.quiet,
+            (false, format) => format,
+        };
         let (template, is_table) = match format {
             "" | "table" => (self.table.to_owned(), true),
             "json" => ("{{json .}}".to_owned(), false),
@@ -127,6 +135,14 @@ impl Listing<'_> {
         } else {
             out
         })
+    }
+
+    /// The line of the raw form in which stands what `-q` prints.
+    fn raw_line(&self) -> &str {
+        let mut lines = self.raw.split(r"\n");
+        lines
+            .find(|line| line.contains(self.quiet))
+            .unwrap_or(self.quiet)
     }
 
     fn header_row(&self) -> Value {
@@ -345,6 +361,10 @@ mod tests {
         assert_eq!(
             LISTING.render(&rows(), "", true).unwrap(),
             "0123456789ab\nba9876543210\n"
+        );
+        assert_eq!(
+            LISTING.render(&rows(), "raw", true).unwrap(),
+            "id: 0123456789ab\nid: ba9876543210\n"
         );
     }
 

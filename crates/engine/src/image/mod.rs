@@ -51,7 +51,7 @@ pub use repository::Repository;
 pub use resolve::{read_all, resolve, resolve_for};
 pub use save::{Format, SaveOptions, save, save_directory};
 pub use tag::{tag, untag};
-pub use variant::{Variant, find_by_id, variants};
+pub use variant::{Member, MemberKind, Variant, find_by_id, members, variants};
 pub use verify::{Part, Verified, verify};
 
 use crate::event::{self, Event};

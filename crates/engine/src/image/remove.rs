@@ -252,7 +252,10 @@ fn delete(engine: &Engine, image: &Image, removed: &mut Vec<RemovedImage>) -> Re
             .map_err(ImageError::from)?;
     }
     if named {
-        for reference in image.references.iter().chain(&image.repo_digests) {
+        let mut names: Vec<&Reference> = image.references.iter().collect();
+        names.extend(&image.repo_digests);
+        names.sort_by_cached_key(|name| name.to_string());
+        for reference in names {
             tell_untagged(engine, image, reference.familiar(), removed);
         }
     }

@@ -10,7 +10,7 @@ use super::{Image, ImageError, artifact, no_such_image};
 use crate::{Engine, Error, ErrorKind, Result};
 
 /// How deep indexes may nest.
-const MAX_INDEX_DEPTH: usize = 8;
+pub(super) const MAX_INDEX_DEPTH: usize = 8;
 
 /// The image that `wanted` means: a reference (`busybox`, `busybox:1`, `busybox@sha256:…`), an id (`sha256:…` or its
 /// hex digits), or the first digits of one. A name that could also be an id's beginning is looked up as a name first.
@@ -337,4 +337,7 @@ pub(super) fn set_names(image: &mut Image, records: &[ImageRecord]) {
             image.references.push(reference.clone());
         }
     }
+    // As Docker has them everywhere, whatever the order in which they came.
+    image.references.sort_by_cached_key(Reference::to_string);
+    image.repo_digests.sort_by_cached_key(Reference::to_string);
 }

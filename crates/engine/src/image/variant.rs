@@ -1,9 +1,9 @@
 //! The platforms of an image that are here: an index can have several, a manifest has one.
 
-use ketch_spec::image::{Descriptor, ImageConfig, Manifest};
+use ketch_spec::image::{Descriptor, ImageConfig, Index, Manifest, media_type};
 use ketch_spec::{Digest, Platform};
 
-use super::resolve::{assemble, list_manifests};
+use super::resolve::{MAX_INDEX_DEPTH, assemble, list_manifests};
 use super::{Image, ImageError};
 use crate::{Engine, Error, ErrorKind, Result};
 
@@ -53,6 +53,88 @@ pub fn variants(engine: &Engine, image: &Image) -> Result<Vec<Variant>> {
         });
     }
     Ok(variants)
+}
+
+/// What an image's index names, here or not.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Its entry in the index, or the image's own manifest.
+    pub manifest: Descriptor,
+    /// What it is.
+    pub kind: MemberKind,
+}
+
+/// What a member of an index is.
+#[derive(Debug, Clone)]
+pub enum MemberKind {
+    /// An image for a platform that is here.
+    Here(Box<Variant>),
+    /// An image for a platform that is not here.
+    Elsewhere(Platform),
+    /// What is said about another member (BuildKit's provenance, a list of software).
+    Attestation {
+        /// The manifest that it is about.
+        about: String,
+        /// Whether it is here.
+        here: bool,
+    },
+    /// Anything else.
+    Unknown {
+        /// Whether it is here.
+        here: bool,
+    },
+}
+
+/// Everything that an image's index names, in its order; of an image without an index its one manifest.
+///
+/// # Errors
+/// Its documents cannot be read.
+pub fn members(engine: &Engine, image: &Image) -> Result<Vec<Member>> {
+    let here = variants(engine, image)?;
+    let mut found = Vec::new();
+    list_members(engine, &image.target, &here, &mut found, 0)?;
+    Ok(found)
+}
+
+fn list_members(
+    engine: &Engine,
+    target: &Descriptor,
+    variants: &[Variant],
+    found: &mut Vec<Member>,
+    depth: usize,
+) -> Result<()> {
+    let store = engine.store();
+    let here = store.has(&target.digest);
+    let is_list = matches!(
+        target.media_type.as_str(),
+        media_type::INDEX | media_type::DOCKER_LIST
+    );
+    if is_list && here && depth <= MAX_INDEX_DEPTH {
+        let index: Index = store.document(&target.digest).map_err(ImageError::from)?;
+        for child in &index.manifests {
+            list_members(engine, child, variants, found, depth + 1)?;
+        }
+        return Ok(());
+    }
+    let variant = variants
+        .iter()
+        .find(|variant| variant.manifest.digest == target.digest);
+    let kind = match (variant, &target.platform, target.annotations.get(ATTESTED)) {
+        (Some(variant), ..) => MemberKind::Here(Box::new(variant.clone())),
+        (None, _, Some(about)) => MemberKind::Attestation {
+            about: about.clone(),
+            here,
+        },
+        (None, Some(platform), None) if platform.os != "unknown" => {
+            MemberKind::Elsewhere(platform.clone())
+        }
+        (None, ..) => MemberKind::Unknown { here },
+    };
+    found.push(Member {
+        manifest: target.clone(),
+        kind,
+    });
+    Ok(())
 }
 
 /// The ids by which containers know a target: one a platform.

@@ -54,7 +54,9 @@ mod tests {
             assert!(error.contains("duplicate name \"a\""), "{text}: {error}");
         }
         let fields = r#"{"hostname":"a","hostname":"b"}"#;
-        let error = serde_json::from_str::<Spec>(fields).unwrap_err().to_string();
+        let error = serde_json::from_str::<Spec>(fields)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("duplicate field `hostname`"), "{error}");
         let different = r#"{"annotations":{"a":"1","b":"1"}}"#;
         let spec: Spec = serde_json::from_str(different).unwrap();

@@ -4,7 +4,7 @@ use ketch_engine::container::{self, Pruned};
 
 use crate::command::{Command, Outcome, Verb};
 use crate::context::Context;
-use crate::failure::{Exit, Failure};
+use crate::failure::Exit;
 use crate::filter::{self, Filter};
 use crate::{output, prompt};
 
@@ -33,7 +33,7 @@ impl Verb for Args {
     fn run(self, context: &Context, _: Vec<String>) -> Outcome {
         let filters = filter::collect(self.filter, &KEYS)?;
         if !self.force && !prompt::confirm("WARNING! This will remove all stopped containers.")? {
-            return Err(Failure::Told(1));
+            return Ok(Exit::SUCCESS);
         }
         let until = prompt::until(&filters)?;
         let pruned = container::prune(context.engine()?, &filters, until)?;

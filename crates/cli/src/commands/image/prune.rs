@@ -39,7 +39,7 @@ impl Verb for Args {
             "WARNING! This will remove all dangling images."
         };
         if !self.force && !prompt::confirm(warning)? {
-            return Err(Failure::Told(1));
+            return Ok(Exit::SUCCESS);
         }
         let pruned = image::prune(context.engine()?, &options(&filters, all)?)?;
         output::print(&report(&pruned))?;

@@ -1,10 +1,10 @@
-//! `images --tree`: each image with the platforms of it that are here.
+//! `images --tree`: each image with its platforms; those that are not here have no size.
 
 use std::fmt::Write;
 
-use ketch_engine::image::{self, ImageSummary, Variant};
+use ketch_engine::image::{self, ImageSummary, Member, MemberKind, Variant};
 use ketch_engine::{Engine, container};
-use ketch_spec::{Digest, size};
+use ketch_spec::{Digest, Reference, size};
 use unicode_width::UnicodeWidthStr;
 
 use crate::failure::Failure;
@@ -31,63 +31,72 @@ pub fn render(engine: &Engine, images: &[ImageSummary]) -> Result<String, Failur
     };
     let mut rows: Vec<[String; 5]> = Vec::new();
     for summary in images {
-        let variants = image::variants(engine, &summary.image)?;
-        let mut names: Vec<String> = summary
-            .image
-            .references
-            .iter()
-            .map(ketch_spec::Reference::familiar)
-            .collect();
-        if names.is_empty() {
-            names.push("<untagged>".into());
-        }
-        let last = names.len() - 1;
-        let (disk, content) = match summary.image.artifact {
-            // Nothing of it is unpacked.
-            Some(_) => (summary.image.size_bytes, summary.image.size_bytes),
-            None => (
-                variants.iter().map(|one| one.size_bytes).sum(),
-                variants.iter().map(|one| one.content_bytes).sum(),
-            ),
-        };
-        let empty = String::new;
-        for (at, name) in names.into_iter().enumerate() {
-            // Several names of one image stand above each other; its numbers are beside the last.
-            rows.push(if at == last {
-                let id = summary.image.id.to_string();
-                row(name, &id, disk, content, summary.containers > 0)
-            } else {
-                [name, empty(), empty(), empty(), empty()]
-            });
-        }
+        let members = image::members(engine, &summary.image)?;
+        let variants: Vec<&Variant> = members.iter().filter_map(here).collect();
+        rows.extend(trunk(summary, &variants));
         let mut subjects: Vec<&Digest> = variants.iter().map(|one| &one.manifest.digest).collect();
         subjects.push(&summary.image.target.digest);
         let about = image::referrers(engine, &subjects)?;
-        let count = variants.len() + about.len();
-        for (at, variant) in variants.iter().enumerate() {
-            let branch = if at + 1 == count { "└─" } else { "├─" };
-            rows.push(row(
-                format!("{branch} {}", variant.platform),
-                variant.manifest.digest.as_str(),
-                variant.size_bytes,
-                variant.content_bytes,
-                is_used(variant),
-            ));
-        }
-        for (at, one) in about.iter().enumerate() {
-            let last = variants.len() + at + 1 == count;
-            let branch = if last { "└─" } else { "├─" };
-            let kind = one.artifact.as_deref().unwrap_or_default();
-            rows.push(row(
-                format!("{branch} {kind}"),
-                one.id.as_str(),
-                one.size_bytes,
-                one.size_bytes,
-                false,
-            ));
+        let mut branches: Vec<_> = members
+            .iter()
+            .filter_map(|one| branch(one, is_used))
+            .collect();
+        branches.extend(about.iter().map(|one| {
+            let kind = one.artifact.clone().unwrap_or_default();
+            row(kind, one.id.as_str(), one.size_bytes, one.size_bytes, false)
+        }));
+        let last = branches.len().saturating_sub(1);
+        for (at, mut row) in branches.into_iter().enumerate() {
+            let mark = if at == last { "└─" } else { "├─" };
+            row[0] = format!("{mark} {}", row[0]);
+            rows.push(row);
         }
     }
     Ok(layout(&rows))
+}
+
+/// An image's names above each other; its numbers are beside the last.
+fn trunk(summary: &ImageSummary, variants: &[&Variant]) -> Vec<[String; 5]> {
+    let references = summary.image.references.iter();
+    let mut names: Vec<String> = references.map(Reference::familiar).collect();
+    let last = names.pop().unwrap_or_else(|| "<untagged>".into());
+    let (disk, content) = match summary.image.artifact {
+        // Nothing of it is unpacked.
+        Some(_) => (summary.image.size_bytes, summary.image.size_bytes),
+        None => (
+            variants.iter().map(|one| one.size_bytes).sum(),
+            variants.iter().map(|one| one.content_bytes).sum(),
+        ),
+    };
+    let id = summary.image.id.to_string();
+    let empty = String::new;
+    let names = names.into_iter();
+    let mut rows: Vec<_> = names
+        .map(|name| [name, empty(), empty(), empty(), empty()])
+        .collect();
+    rows.push(row(last, &id, disk, content, summary.containers > 0));
+    rows
+}
+
+/// A platform of an image. What the index says about its members (attestations) is no line of its own, as with Docker.
+fn branch(member: &Member, is_used: impl Fn(&Variant) -> bool) -> Option<[String; 5]> {
+    let (platform, disk, content, used) = match &member.kind {
+        MemberKind::Here(one) => {
+            let used = is_used(one);
+            (&one.platform, one.size_bytes, one.content_bytes, used)
+        }
+        MemberKind::Elsewhere(platform) => (platform, 0, 0, false),
+        MemberKind::Attestation { .. } | MemberKind::Unknown { .. } => return None,
+    };
+    let id = member.manifest.digest.as_str();
+    Some(row(platform.to_string(), id, disk, content, used))
+}
+
+fn here(member: &Member) -> Option<&Variant> {
+    match &member.kind {
+        MemberKind::Here(variant) => Some(variant),
+        _ => None,
+    }
 }
 
 fn row(name: String, id: &str, disk: u64, content: u64, used: bool) -> [String; 5] {

@@ -32,7 +32,7 @@ impl Verb for Args {
         let warning =
             "WARNING! This will remove all custom networks not used by at least one container.";
         if !self.force && !prompt::confirm(warning)? {
-            return Err(Failure::Told(1));
+            return Ok(Exit::SUCCESS);
         }
         let removed = network::prune(context.engine()?, &options(&filters)?)?;
         output::print(&report(&removed))?;

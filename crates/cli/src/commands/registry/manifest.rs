@@ -1,5 +1,6 @@
 //! `ketch manifest annotate|create|inspect|push|rm`.
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use ketch_engine::registry::RegistryAccess;
 use ketch_engine::registry::manifest::{Annotation, Entry, Inspected, Lists, push};
 use ketch_spec::Reference;
@@ -215,6 +216,7 @@ fn verbose(entry: &Entry) -> Value {
     json!({
         "Ref": entry.reference.to_string(),
         "Descriptor": entry.descriptor,
+        "Raw": BASE64_STANDARD.encode(&entry.raw),
         field: document,
     })
 }

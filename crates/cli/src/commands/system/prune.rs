@@ -45,7 +45,7 @@ impl Verb for Args {
             ));
         }
         if !self.force && !prompt::confirm(&warning(self.all, self.volumes))? {
-            return Err(Failure::Told(1));
+            return Ok(Exit::SUCCESS);
         }
         let engine = context.engine()?;
         let until = prompt::until(&filters)?;

@@ -4,7 +4,7 @@ use ketch_engine::volume::{self, PruneOptions, Pruned};
 
 use crate::command::{Command, Outcome, Verb};
 use crate::context::Context;
-use crate::failure::{Exit, Failure};
+use crate::failure::Exit;
 use crate::filter::{self, Filter, Filters};
 use crate::{output, prompt};
 
@@ -41,7 +41,7 @@ impl Verb for Args {
         let warning =
             format!("WARNING! This will remove all {what} not used by at least one container.");
         if !self.force && !prompt::confirm(&warning)? {
-            return Err(Failure::Told(1));
+            return Ok(Exit::SUCCESS);
         }
         let options = options(&filters, all);
         let pruned = volume::prune(context.engine()?, &options)?;

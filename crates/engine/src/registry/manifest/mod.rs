@@ -163,11 +163,8 @@ impl Lists {
 }
 
 fn no_such_list(list: &Reference) -> Error {
-    Error::new(
-        ErrorKind::NotFound,
-        format!("No such manifest: {}", list.familiar()),
-    )
-    .hint("`ketch manifest create` makes one")
+    Error::new(ErrorKind::NotFound, format!("No such manifest: {list}"))
+        .hint("`ketch manifest create` makes one")
 }
 
 fn not_in_list(list: &Reference, image: &Reference) -> Error {

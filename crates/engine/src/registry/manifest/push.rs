@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use ketch_registry::Client;
 use ketch_spec::image::{Descriptor, Index, Manifest, media_type};
 use ketch_spec::{Digest, Reference};
+use serde_json::{Map, Value, json};
 
 use super::super::failed;
 use super::describe::check;
@@ -96,14 +97,19 @@ fn carry(
 
 /// The list's document.
 pub(super) fn document(entries: &[Entry]) -> Result<String> {
-    let index = Index {
-        schema_version: 2,
-        media_type: Some(kind(entries).into()),
-        manifests: entries
-            .iter()
-            .map(|entry| entry.descriptor.clone())
-            .collect(),
-        other: Default::default(),
+    let descriptors = entries.iter().map(|entry| entry.descriptor.clone());
+    let index = match kind(entries) {
+        media_type::DOCKER_LIST => json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::DOCKER_LIST,
+            "manifests": descriptors.map(in_dockers_order).collect::<Vec<_>>(),
+        }),
+        kind => json!(Index {
+            schema_version: 2,
+            media_type: Some(kind.into()),
+            manifests: descriptors.collect(),
+            other: Default::default(),
+        }),
     };
     // Docker's indentation: three blanks.
     let mut bytes = Vec::new();
@@ -122,6 +128,34 @@ pub(super) fn document(entries: &[Entry]) -> Result<String> {
         })
 }
 
+/// The fields in the order in which Docker writes them, so that the same list has the same digest.
+fn in_dockers_order(descriptor: Descriptor) -> Value {
+    let mut platform = Map::new();
+    if let Some(mut of) = descriptor.platform {
+        platform.insert("architecture".into(), of.architecture.into());
+        platform.insert("os".into(), of.os.into());
+        for key in ["os.version", "os.features"] {
+            if let Some(value) = of.other.shift_remove(key) {
+                platform.insert(key.into(), value);
+            }
+        }
+        if let Some(variant) = of.variant {
+            platform.insert("variant".into(), variant.into());
+        }
+        platform.extend(of.other);
+    }
+    let mut fields = Map::new();
+    fields.insert("mediaType".into(), descriptor.media_type.into());
+    fields.insert("size".into(), descriptor.size.into());
+    fields.insert("digest".into(), descriptor.digest.to_string().into());
+    if !descriptor.annotations.is_empty() {
+        fields.insert("annotations".into(), json!(descriptor.annotations));
+    }
+    fields.extend(descriptor.other);
+    fields.insert("platform".into(), platform.into());
+    fields.into()
+}
+
 /// Docker's list for Docker's images only: others belong into an OCI index.
 fn kind(entries: &[Entry]) -> &'static str {
     let is_docker = |entry: &Entry| entry.descriptor.media_type == media_type::DOCKER_MANIFEST;
@@ -129,5 +163,21 @@ fn kind(entries: &[Entry]) -> &'static str {
         media_type::DOCKER_LIST
     } else {
         media_type::INDEX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_written_as_docker_writes_it() {
+        let raw = r#"{"mediaType": "m", "digest": "sha256:0000000000000000000000000000000000000000000000000000000000000000", "size": 7,
+            "platform": {"variant": "v8", "os.features": ["a"], "os": "linux", "os.version": "1", "architecture": "arm64"}}"#;
+        let written = in_dockers_order(serde_json::from_str(raw).unwrap()).to_string();
+        assert_eq!(
+            written,
+            r#"{"mediaType":"m","size":7,"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","platform":{"architecture":"arm64","os":"linux","os.version":"1","os.features":["a"],"variant":"v8"}}"#
+        );
     }
 }
