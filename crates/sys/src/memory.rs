@@ -2,14 +2,9 @@
 
 use std::ffi::c_void;
 
-/// Gives back what the allocator keeps for later, and the pages of our own program and its libraries that were only
-/// needed on the way here. The kernel has those in its page cache and maps them again when they are used.
+/// Gives back the pages of our own program and its libraries that were only needed on the way here. The kernel has them
+/// in its page cache and maps them again when they are used.
 pub fn release() {
-    // SAFETY: malloc_trim only touches memory that is not in use.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0)
-    };
     let Ok(maps) = std::fs::read_to_string("/proc/self/smaps") else {
         return;
     };
@@ -28,7 +23,9 @@ fn program_constants(maps: &str) -> Vec<(usize, usize)> {
     for line in maps.lines() {
         let mut fields = line.split_ascii_whitespace();
         match (fields.next(), fields.next()) {
-            (Some("Anonymous:"), Some("0")) => constants.extend(mapping.take()),
+            (Some("Anonymous:"), Some(kib)) if kib != "0" => mapping = None,
+            // It comes behind the other, and counts those of its own pages that are not in memory.
+            (Some("Swap:"), Some("0")) => constants.extend(mapping.take()),
             (Some(range), Some(permissions)) if range.contains('-') => {
                 let is_file = fields.nth(3).is_some_and(|path| path.starts_with('/'));
                 let is_constant = matches!(permissions, "r-xp" | "r--p");
@@ -56,15 +53,19 @@ mod tests {
 
     #[test]
     fn only_what_the_file_still_has_is_dropped() {
-        let mapping = |header: &str, anonymous: u32| {
-            format!("{header}\nRss: 8 kB\nAnonymous: {anonymous} kB\nVmFlags: rd mr me\n")
+        let sized = |header: &str, anonymous: u32, swap: u32| {
+            format!(
+                "{header}\nRss: 8 kB\nAnonymous: {anonymous} kB\nSwap: {swap} kB\nVmFlags: rd mr me\n"
+            )
         };
+        let mapping = |header: &str, anonymous| sized(header, anonymous, 0);
         let text = "55e0d7a00000-55e0d7b00000 r-xp 00100000 fe:00 1234    /usr/bin/ketch";
         let constants = "55e0d7900000-55e0d7a00000 r--p 00200000 fe:00 1234    /usr/bin/ketch";
         let whole = mapping(text, 0) + &mapping(constants, 0);
         let ranges = vec![(0x55e0_d7a0_0000, 0x10_0000), (0x55e0_d790_0000, 0x10_0000)];
         assert_eq!(program_constants(&whole), ranges);
         assert!(program_constants(&mapping(constants, 4)).is_empty());
+        assert!(program_constants(&sized(constants, 0, 4)).is_empty());
         for other in [
             "55e0d7a00000-55e0d7b00000 rw-p 00100000 fe:00 1234    /usr/bin/ketch",
             "55e0d7a00000-55e0d7b00000 r--s 00100000 fe:00 1234    /usr/bin/ketch",
