@@ -17,7 +17,8 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::shell::{self, Timed};
-use crate::{Outcome, packages, privileges};
+use crate::target::{self, Profile};
+use crate::{Outcome, base_images, packages, privileges};
 
 /// Debian's own kernel (6.1), and the one of its backports (6.12).
 const KERNELS: [&str; 2] = ["bookworm", "backports"];
@@ -136,6 +137,23 @@ fn prepare() -> Result<PathBuf, String> {
         std::fs::copy(&program, directory.join("privileged"))
     };
     copy().map_err(|error| format!("{}: {error}", directory.display()))?;
+    Ok(directory)
+}
+
+/// A directory for a machine, with the program, the test target `tests` of end-to-end tests as `tests`, and an image.
+fn furnish(name: &str, tests: &str) -> Result<PathBuf, String> {
+    shell::cargo(&["build", "--release", "--bin", "ketch"])?;
+    let tests = build("ketch-test-e2e", tests)?;
+    let directory = shell::target_directory().join(name);
+    let failed = |error: std::io::Error| format!("{}: {error}", directory.display());
+    std::fs::create_dir_all(&directory).map_err(failed)?;
+    for (from, name) in [
+        (target::ketch(Profile::Release), "ketch"),
+        (tests, "tests"),
+        (base_images::busybox(&directory)?, "busybox"),
+    ] {
+        std::fs::copy(from, directory.join(name)).map_err(failed)?;
+    }
     Ok(directory)
 }
 

@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use super::{KEEP, build};
-use crate::target::{self, Profile};
-use crate::{base_images, packages, privileges, shell};
+use super::{KEEP, furnish};
+use crate::{packages, privileges};
 
 /// Emulated, each container takes seconds.
 const LIMIT_S: &str = "1800";
@@ -18,19 +17,7 @@ pub fn prepare() -> Result<PathBuf, String> {
         packages::TEST,
         packages::LAB,
     ])?;
-    shell::cargo(&["build", "--release", "--bin", "ketch"])?;
-    let tests = build("ketch-test-e2e", "privileged_labels")?;
-    let directory = shell::target_directory().join("lab-labels");
-    let failed = |error: std::io::Error| format!("{}: {error}", directory.display());
-    std::fs::create_dir_all(&directory).map_err(failed)?;
-    for (from, name) in [
-        (target::ketch(Profile::Release), "ketch"),
-        (tests, "tests"),
-        (base_images::busybox(&directory)?, "busybox"),
-    ] {
-        std::fs::copy(from, directory.join(name)).map_err(failed)?;
-    }
-    Ok(directory)
+    furnish("lab-labels", "privileged_labels")
 }
 
 /// Whether they passed on a kernel.

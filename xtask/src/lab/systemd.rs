@@ -4,9 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use super::{KEEP, build};
-use crate::target::{self, Profile};
-use crate::{base_images, packages, privileges, shell};
+use super::{KEEP, furnish};
+use crate::{packages, privileges};
 
 /// Emulated, each container takes seconds.
 const LIMIT_S: &str = "2400";
@@ -23,21 +22,11 @@ pub fn prepare() -> Result<PathBuf, String> {
         packages::LAB,
         packages::LAB_SYSTEMD,
     ])?;
-    shell::cargo(&["build", "--release", "--bin", "ketch"])?;
-    let tests = build("ketch-test-e2e", "privileged_systemd")?;
-    let directory = shell::target_directory().join("lab-systemd");
-    let failed = |error: std::io::Error| format!("{}: {error}", directory.display());
-    std::fs::create_dir_all(&directory).map_err(failed)?;
-    for (from, name) in [
-        (target::ketch(Profile::Release), "ketch"),
-        (tests, "tests"),
-        (base_images::busybox(&directory)?, "busybox"),
-    ] {
-        std::fs::copy(from, directory.join(name)).map_err(failed)?;
-    }
-    let disk = std::fs::File::create(directory.join("disk"));
-    disk.and_then(|disk| disk.set_len(DISK_BYTES))
-        .map_err(failed)?;
+    let directory = furnish("lab-systemd", "privileged_systemd")?;
+    let path = directory.join("disk");
+    std::fs::File::create(&path)
+        .and_then(|disk| disk.set_len(DISK_BYTES))
+        .map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(directory)
 }
 
