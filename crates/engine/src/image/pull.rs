@@ -19,6 +19,8 @@ use crate::{Engine, Error, ErrorKind, Result, event};
 
 /// How deep indexes may nest.
 const MAX_INDEX_DEPTH: usize = 4;
+/// Platforms that a message lists: more than any image has that is meant to be used.
+const PLATFORMS_TOLD: usize = 32;
 
 /// Bytes of an artifact's blob copied at once.
 const COPY_BYTES: usize = 128 << 10;
@@ -239,22 +241,28 @@ impl Pull<'_> {
         match at.or_else(single) {
             Some(at) => Ok(manifests.swap_remove(at)),
             None => {
-                let offered: BTreeSet<String> = manifests
-                    .iter()
-                    .filter_map(|m| m.platform.as_ref())
-                    .filter(|platform| platform.os != "unknown")
-                    .map(ToString::to_string)
-                    .collect();
-                let offered: Vec<String> = offered.into_iter().collect();
                 let message =
                     format!("no matching manifest for {wanted} in the manifest list entries");
-                Err(Error::new(ErrorKind::NotFound, message).hint(format!(
-                    "{} is offered for: {}",
-                    self.reference.familiar(),
-                    offered.join(", ")
-                )))
+                let hint = self.offered(&manifests);
+                Err(Error::new(ErrorKind::NotFound, message).hint(hint))
             }
         }
+    }
+
+    /// For which platforms there is an image; the first of very many.
+    fn offered(&self, manifests: &[Descriptor]) -> String {
+        let platforms = manifests.iter().filter_map(|one| one.platform.as_ref());
+        let names: BTreeSet<String> = platforms
+            .filter(|platform| platform.os != "unknown")
+            .map(ToString::to_string)
+            .collect();
+        let more = match names.len().saturating_sub(PLATFORMS_TOLD) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let told: Vec<String> = names.into_iter().take(PLATFORMS_TOLD).collect();
+        let image = self.reference.familiar();
+        format!("{image} is offered for: {}{more}", told.join(", "))
     }
 
     /// Config and layers of an image's manifest, checked to fit each other; or the blobs of an artifact.
