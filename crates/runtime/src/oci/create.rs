@@ -11,6 +11,7 @@ use super::console;
 use super::document;
 use super::error::{Error, Refusal, Result};
 use super::identity::Identity;
+use super::own_user;
 use super::record::{Record, asked_bytes};
 use super::store::{Entry, Id, Root};
 use crate::hooks::{HookContext, State, Status, run_all, run_one};
@@ -138,7 +139,7 @@ pub(super) fn make(request: CreateRequest<'_>, streams: Streams, starter: Starte
             return Err(Refusal::NotOpen(fd).into());
         }
     }
-    let (spec, bytes) = read_config(request)?;
+    let (mut spec, bytes) = read_config(request)?;
     let process = spec.process.as_ref().ok_or(Refusal::Missing("process"))?;
     console::check(process.terminal, request.console_socket.is_some(), streams)?;
     let root = spec.root.as_ref().ok_or(Refusal::Missing("root"))?;
@@ -151,6 +152,7 @@ pub(super) fn make(request: CreateRequest<'_>, streams: Streams, starter: Starte
     }
     let rootfs = request.bundle.join(&root.path);
     let record = new_record(request, &spec, &rootfs)?;
+    own_user::enter_new(&mut spec)?;
     let entry = request.root.claim(request.id)?;
     let mut rest = Rest {
         record,

@@ -1,6 +1,6 @@
 //! `exec`: another process in a running container.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use ketch_spec::runtime::{Process as ProcessSpec, Spec};
@@ -8,6 +8,7 @@ use ketch_spec::runtime::{Process as ProcessSpec, Spec};
 use super::console;
 use super::create::Streams;
 use super::error::{Error, Result};
+use super::own_user;
 use super::record::Record;
 use super::state::status;
 use super::store::{Entry, Id, Root};
@@ -94,6 +95,7 @@ impl ExecutedIn {
         let Some(target) = self.record.init.open()? else {
             return Err(Error::CannotExec(Status::Stopped));
         };
+        own_user::enter_of(target.as_fd(), &self.config)?;
         let filter = self
             .config
             .linux
@@ -114,7 +116,6 @@ impl ExecutedIn {
         } else {
             Stdio::Inherit
         };
-        use std::os::fd::AsFd;
         let class = self.record.resctrl.as_ref().map(Claim::group);
         let mut executed = crate::exec(ExecOptions {
             resctrl: class.as_ref(),

@@ -24,6 +24,7 @@ mod features;
 mod identity;
 mod kill;
 mod list;
+mod own_user;
 mod pause;
 mod record;
 mod run;

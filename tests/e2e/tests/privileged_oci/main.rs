@@ -7,3 +7,4 @@ mod killed;
 mod lifecycle;
 mod resources;
 mod streams;
+mod users;
