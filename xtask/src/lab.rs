@@ -142,6 +142,12 @@ fn prepare() -> Result<PathBuf, String> {
 
 /// A directory for a machine, with the program, the test target `tests` of end-to-end tests as `tests`, and an image.
 fn furnish(name: &str, tests: &str) -> Result<PathBuf, String> {
+    packages::install(&[
+        packages::BUILD,
+        packages::DEMO,
+        packages::TEST,
+        packages::LAB,
+    ])?;
     shell::cargo(&["build", "--release", "--bin", "ketch"])?;
     let tests = build("ketch-test-e2e", tests)?;
     let directory = shell::target_directory().join(name);

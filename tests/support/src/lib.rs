@@ -9,10 +9,12 @@ mod leaks;
 mod oci;
 mod ran;
 mod registry;
+mod systemd;
 mod world;
 
 pub use crash::{Cut, Cutter, How};
 pub use oci::{Bundle, OciWorld, receive_descriptor};
 pub use ran::Ran;
 pub use registry::Registry;
+pub use systemd::below_systemd;
 pub use world::{World, eventually, program};

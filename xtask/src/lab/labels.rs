@@ -4,19 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use super::{KEEP, furnish};
-use crate::{packages, privileges};
+use crate::privileges;
 
 /// Emulated, each container takes seconds.
 const LIMIT_S: &str = "1800";
 
 /// A directory with the program, its tests and an image.
 pub fn prepare() -> Result<PathBuf, String> {
-    packages::install(&[
-        packages::BUILD,
-        packages::DEMO,
-        packages::TEST,
-        packages::LAB,
-    ])?;
     furnish("lab-labels", "privileged_labels")
 }
 

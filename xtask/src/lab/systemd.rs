@@ -15,13 +15,7 @@ const CASE: &str = "machine::privileged_everything_inside_passes";
 
 /// A directory with the program, its tests and an image.
 pub fn prepare() -> Result<PathBuf, String> {
-    packages::install(&[
-        packages::BUILD,
-        packages::DEMO,
-        packages::TEST,
-        packages::LAB,
-        packages::LAB_SYSTEMD,
-    ])?;
+    packages::install(&[packages::LAB_SYSTEMD])?;
     let directory = furnish("lab-systemd", "privileged_systemd")?;
     let path = directory.join("disk");
     std::fs::File::create(&path)

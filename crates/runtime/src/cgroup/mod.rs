@@ -530,6 +530,11 @@ pub fn warnings(resources: &LinuxResources) -> Vec<String> {
         .collect()
 }
 
+/// Whether a cgroup at `path` is a scope, which systemd makes.
+pub(crate) fn is_scope(path: &str) -> bool {
+    Unit::is_meant(path)
+}
+
 /// The unit that a path `slice:prefix:name` is.
 fn scope(path: &str) -> Result<Unit> {
     let unit = Unit::parse(path, uid_outside())?;

@@ -51,11 +51,6 @@ impl Place {
         })
     }
 
-    /// Whether systemd makes it.
-    fn is_scope(&self) -> bool {
-        self.path.contains(':')
-    }
-
     /// The cgroups that exist there.
     pub fn open(&self) -> Result<Cgroup> {
         if self.path.is_empty() {
@@ -115,7 +110,7 @@ impl Place {
             .and_then(|linux| linux.resources.as_ref())
             .unwrap_or(&none);
         // Those of scopes: without systemd nobody reads them.
-        let cgroup = match self.is_scope() {
+        let cgroup = match cgroup::is_scope(&self.path) {
             true => {
                 let properties = ScopeProperties::from_annotations(&spec.annotations)?;
                 Cgroup::create_with(&self.path, resources, &properties)?

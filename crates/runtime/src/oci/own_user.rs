@@ -24,7 +24,7 @@ const TOLD: i32 = 255;
 /// in `spec` then. Else nothing happens.
 ///
 /// # Errors
-/// What the kernel says to the namespaces and to the mappings; newuidmap(1) or newgidmap(1), which write mappings of
+/// A process whose ids are not mapped; what the kernel says to the namespaces and to the mappings; newuidmap(1) or newgidmap(1), which write mappings of
 /// more than the caller's own id, is not there or fails.
 pub(super) fn enter_new(spec: &mut Spec) -> Result<()> {
     let step = "enter the user namespace of the container";
@@ -33,6 +33,9 @@ pub(super) fn enter_new(spec: &mut Spec) -> Result<()> {
     };
     if may_mount(step)? {
         return Ok(());
+    }
+    if let Some(process) = &spec.process {
+        id_map::check_user(&process.user, &linux.uid_mappings, &linux.gid_mappings)?;
     }
     let runtime = std::process::id();
     let (hold, release) = std::io::pipe()
@@ -59,7 +62,12 @@ pub(super) fn enter_new(spec: &mut Spec) -> Result<()> {
     drop(release);
     let status = ketch_sys::process::wait_child(writer.pid, true).during(step)?;
     entered?;
-    match status.map_or(0, |status| (status >> 8) & 0xff) {
+    let code = match status {
+        Some(status) if status & 0x7f == 0 => (status >> 8) & 0xff,
+        // Somebody has killed it.
+        _ => Errno::CHILD.raw_os_error(),
+    };
+    match code {
         0 => {}
         TOLD => {
             let what = "newuidmap or newgidmap: see /etc/subuid and /etc/subgid";

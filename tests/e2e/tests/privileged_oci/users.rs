@@ -108,6 +108,15 @@ fn privileged_ids_that_are_not_a_user_s_are_not_mapped() {
     });
     let error = as_user(&world, ["run", "-b", bundle.path(), &id]).fails(1);
     assert!(error.contains("newuidmap"), "{error}");
+    change(&bundle, |config| {
+        config["linux"]["uidMappings"][0]["size"] = json!(1);
+        config["process"]["user"]["uid"] = json!(33);
+    });
+    let error = as_user(&world, ["run", "-b", bundle.path(), &id]).fails(1);
+    assert!(
+        error.contains("process.user.uid: 33 is not in the mappings"),
+        "{error}"
+    );
     let state = fs::read_dir(world.root());
     assert!(state.is_err() || state.unwrap().next().is_none());
     world.end();

@@ -87,39 +87,31 @@ mod tests {
 
     #[test]
     fn annotations_are_properties() {
-        for (key, value, name, expected) in [
+        let text = Value::text("inactive");
+        for (asked, value, told, expected) in [
+            ("TasksMax", "uint64 7", "TasksMax", Value::U64(7)),
             (
-                "org.systemd.property.TasksMax",
-                "uint64 7",
-                "TasksMax",
-                Value::U64(7),
-            ),
-            (
-                "org.systemd.property.TimeoutStopSec",
+                "TimeoutStopSec",
                 "3",
                 "TimeoutStopUSec",
                 Value::U64(3_000_000),
             ),
             (
-                "org.systemd.property.TimeoutStopSec",
+                "TimeoutStopSec",
                 "0.5",
                 "TimeoutStopUSec",
                 Value::U64(500_000),
             ),
             (
-                "org.systemd.property.TimeoutStopUSec",
+                "TimeoutStopUSec",
                 "uint64 3",
                 "TimeoutStopUSec",
                 Value::U64(3),
             ),
-            (
-                "org.systemd.property.CollectMode",
-                "'inactive'",
-                "CollectMode",
-                Value::text("inactive"),
-            ),
+            ("CollectMode", "'inactive'", "CollectMode", text),
         ] {
-            assert_eq!(read(key, value).unwrap(), [(name.into(), expected)]);
+            let key = format!("{PREFIX}{asked}");
+            assert_eq!(read(&key, value).unwrap(), [(told.into(), expected)]);
         }
         for other in ["org.systemd", "org.systemd.properties.A", "a"] {
             assert!(read(other, "no value").unwrap().is_empty());
@@ -139,7 +131,7 @@ mod tests {
             ("TimeoutStopSec", "uint64 18446744073709551615"),
             ("TimeoutStopSec", "-0.5"),
         ] {
-            let key = format!("org.systemd.property.{name}");
+            let key = format!("{PREFIX}{name}");
             let error = read(&key, value).unwrap_err().to_string();
             assert!(error.contains(&key), "{error}");
         }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::Scopes;
 
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_annotations_become_properties() {
     let scopes = Scopes::new();
     let world = &scopes.world;
@@ -47,7 +47,7 @@ fn privileged_annotations_become_properties() {
 }
 
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_annotations_that_are_wrong_are_refused_and_leave_nothing() {
     let scopes = Scopes::new();
     let world = &scopes.world;

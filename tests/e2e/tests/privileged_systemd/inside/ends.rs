@@ -5,7 +5,7 @@ use serde_json::json;
 use super::Scopes;
 
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_a_scope_goes_when_its_container_ends() {
     let scopes = Scopes::new();
     let world = &scopes.world;
@@ -33,7 +33,7 @@ fn privileged_a_scope_goes_when_its_container_ends() {
 
 /// From 253 on systemd keeps such a unit, with the reason, until it is told to forget it.
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_a_scope_whose_memory_ran_out_is_forgotten_with_the_container() {
     let scopes = Scopes::new();
     let world = &scopes.world;
@@ -49,7 +49,7 @@ fn privileged_a_scope_whose_memory_ran_out_is_forgotten_with_the_container() {
 }
 
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_force_deletes_what_runs_and_what_is_paused() {
     let scopes = Scopes::new();
     let world = &scopes.world;
@@ -79,7 +79,7 @@ fn privileged_force_deletes_what_runs_and_what_is_paused() {
 
 /// systemd itself may stop a scope: at a shutdown, or because somebody says so.
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_a_scope_that_systemd_stops_is_a_stopped_container() {
     let scopes = Scopes::new();
     let world = &scopes.world;
@@ -99,7 +99,7 @@ fn privileged_a_scope_that_systemd_stops_is_a_stopped_container() {
 }
 
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_a_creation_that_fails_leaves_no_unit() {
     let scopes = Scopes::new();
     let world = &scopes.world;

@@ -23,7 +23,7 @@ fn strace(scopes: &Scopes, options: &[&str], words: &[&str]) -> Command {
 }
 
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_a_create_killed_in_the_middle_leaves_what_delete_takes_away() {
     let scopes = Scopes::new();
     let world = &scopes.world;
@@ -65,7 +65,7 @@ fn privileged_a_create_killed_in_the_middle_leaves_what_delete_takes_away() {
 }
 
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_a_delete_killed_in_the_middle_is_finished_by_the_next() {
     let scopes = Scopes::new();
     let world = &scopes.world;

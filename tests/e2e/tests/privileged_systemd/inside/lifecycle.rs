@@ -3,7 +3,7 @@
 use super::Scopes;
 
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_every_verb_works_on_a_scope() {
     let scopes = Scopes::new();
     let world = &scopes.world;
@@ -51,7 +51,7 @@ fn privileged_every_verb_works_on_a_scope() {
 }
 
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_run_ends_with_its_program_and_leaves_no_unit() {
     let scopes = Scopes::new();
     let world = &scopes.world;
@@ -73,7 +73,7 @@ fn privileged_run_ends_with_its_program_and_leaves_no_unit() {
 }
 
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_a_scope_survives_reloads_of_systemd() {
     let scopes = Scopes::new();
     let world = &scopes.world;

@@ -138,7 +138,7 @@ fn check(scopes: &Scopes, unit: &str, case: &Case, when: &str) {
 }
 
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_limits_of_new_containers_are_known_to_systemd() {
     let scopes = Scopes::new();
     let world = &scopes.world;
@@ -156,7 +156,7 @@ fn privileged_limits_of_new_containers_are_known_to_systemd() {
 }
 
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_changed_limits_are_known_to_systemd_and_stay() {
     let scopes = Scopes::new();
     let world = &scopes.world;
@@ -202,7 +202,7 @@ fn privileged_changed_limits_are_known_to_systemd_and_stay() {
 
 /// Weights and throttles of block devices, where the kernel has the files.
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_limits_of_block_devices() {
     let scopes = Scopes::new();
     let world = &scopes.world;

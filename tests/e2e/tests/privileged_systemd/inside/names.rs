@@ -6,7 +6,7 @@ use super::Scopes;
 use ketch_test_support::eventually;
 
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_names_are_units_in_slices() {
     let scopes = Scopes::new();
     let world = &scopes.world;
@@ -78,7 +78,7 @@ fn privileged_names_are_units_in_slices() {
 }
 
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_wrong_names_are_refused() {
     let scopes = Scopes::new();
     let id = scopes.world.id("a");
@@ -104,7 +104,7 @@ fn privileged_wrong_names_are_refused() {
 }
 
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_a_scope_of_somebody_else_is_left_alone() {
     let scopes = Scopes::new();
     let (id, unit) = (scopes.world.id("a"), scopes.unit("a"));
@@ -133,7 +133,7 @@ fn privileged_a_scope_of_somebody_else_is_left_alone() {
 
 /// A unit that failed keeps its name, as long as nobody says that it may be forgotten.
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_the_name_of_a_failed_scope_is_taken_over() {
     let scopes = Scopes::new();
     let world = &scopes.world;
@@ -165,7 +165,7 @@ fn privileged_the_name_of_a_failed_scope_is_taken_over() {
 
 /// Two containers that are to be one unit: the first has it, and keeps it.
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_of_two_with_one_name_one_is_refused() {
     let scopes = Scopes::new();
     let world = &scopes.world;

@@ -76,7 +76,7 @@ fn requests() -> Vec<Value> {
 }
 
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_units_are_as_runc_makes_them() {
     let scopes = Scopes::new();
     let world = &scopes.world;

@@ -172,7 +172,7 @@ fn every_verb(user: &User, how: &dyn Fn(&[&str]) -> Ran) {
 }
 
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_a_user_s_scopes_from_within_the_user_s_own_group() {
     let user = User::new();
     every_verb(&user, &|words| user.within(words));
@@ -180,7 +180,7 @@ fn privileged_a_user_s_scopes_from_within_the_user_s_own_group() {
 }
 
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_a_user_s_scopes_from_outside_of_the_user_s_own_group() {
     let user = User::new();
     every_verb(&user, &|words| user.outside(words));
@@ -188,7 +188,7 @@ fn privileged_a_user_s_scopes_from_outside_of_the_user_s_own_group() {
 }
 
 #[test]
-#[ignore = "below systemd"]
+#[ignore = "runs below systemd: `cargo xtask test --lab systemd`"]
 fn privileged_a_user_s_failed_creation_leaves_no_unit() {
     let user = User::new();
     let bundle = user.bundle(|config| config["process"]["cwd"] = "/bin/sh".into());
